@@ -1,0 +1,231 @@
+"""What the analyses return: plain frozen records whose fields are those of the JSON contract.
+
+Times are int64 nanoseconds, sizes bytes, shares between 0 and 1 (null when the whole is 0).
+Renderers read these and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+SCHEMA: Final = "tracekit.analysis/1"
+"""Name and version of the JSON that `tracekit analyze --format json` writes."""
+
+Basis = Literal["gpu", "cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceInfo:
+    """Which file was analyzed and what it holds.
+
+    `events` counts the elements of the file's event list; `gpu_events` the GPU activities among
+    them. `truncated` says that the file ends before its event list does. `warnings` are sentences
+    about what the reader should know before trusting the rest.
+    """
+
+    path: str
+    pass_: str | None
+    rank: int | None
+    world_size: int | None
+    device_name: str | None
+    torch: str | None
+    basis: Basis
+    events: int
+    gpu_events: int
+    truncated: bool
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeTotals:
+    """Span, busy, idle and kernel time in ns, summed over devices."""
+
+    span_ns: int
+    busy_ns: int
+    idle_ns: int
+    kernel_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTime:
+    """Span, busy, idle and kernel time in ns of one device (null on a CPU-only trace)."""
+
+    device: int | None
+    span_ns: int
+    busy_ns: int
+    idle_ns: int
+    kernel_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryTime:
+    """One category's kernels and time; `time_share` is of the kernel time of the file."""
+
+    category: str
+    kernels: int
+    time_ns: int
+    time_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """One step of a stage."""
+
+    step: int
+    kernels: int
+    start_ns: int
+    end_ns: int
+    busy_ns: int
+    time_ns: int
+    categories: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """One stage of the run; `stage` is null for the kernels that no stage encloses.
+
+    `steps` is the true number of repetitions, `traced_steps` how many the file holds. `busy_ns`
+    is the interval union of the stage's activities, `time_ns` the sum of their durations.
+    """
+
+    stage: str | None
+    source: str | None
+    steps: int | None
+    traced_steps: int | None
+    kernels: int
+    start_ns: int
+    end_ns: int
+    busy_ns: int
+    time_ns: int
+    categories: dict[str, int]
+    per_step: tuple[StepTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShare:
+    """Attention time of one axis or one kind; `time_share` is of all attention time."""
+
+    key: str | None
+    kernels: int
+    time_ns: int
+    time_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionResult:
+    """Attention by call, axis and kind."""
+
+    calls: tuple[dict[str, Any], ...] = ()
+    by_axis: tuple[AttentionShare, ...] = ()
+    by_kind: tuple[AttentionShare, ...] = ()
+    sequence_lengths: tuple[dict[str, Any], ...] = ()
+    length_ratio: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An interval in which one device has no GPU activity.
+
+    `before` and `after` name the activities around it, `stage` is that of the one after.
+    """
+
+    device: int | None
+    start_ns: int
+    time_ns: int
+    stage: str | None
+    before: str | None
+    after: str | None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdleResult:
+    """Gaps, largest first, and what causes them; `by_cause` is null until causes are computed."""
+
+    by_cause: tuple[dict[str, Any], ...] | None
+    blame: tuple[dict[str, Any], ...]
+    gaps: tuple[Gap, ...]
+    gaps_total: int
+    gaps_listed: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Events of the file that no table holds, with the reason."""
+
+    what: str
+    events: int
+    time_ns: int | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceTime:
+    """Kernel time decided by one kind of evidence."""
+
+    evidence: str
+    kernels: int
+    time_ns: int
+    time_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """All launches of one kernel name in one category, summed."""
+
+    name: str | None
+    category: str
+    calls: int
+    time_ns: int
+    time_share: float | None
+    min_ns: int
+    max_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything that `tracekit analyze` says of one file."""
+
+    trace: TraceInfo
+    time: TimeTotals
+    devices: tuple[DeviceTime, ...]
+    corrected: dict[str, Any] | None
+    categories: tuple[CategoryTime, ...]
+    evidence: tuple[EvidenceTime, ...]
+    top_kernels: tuple[KernelTime, ...]
+    stages: tuple[StageTime, ...]
+    attention: AttentionResult
+    idle: IdleResult
+    roofline: dict[str, Any] | None
+    blocks: tuple[dict[str, Any], ...] = ()
+    what_if: tuple[dict[str, Any], ...] = ()
+    advice: tuple[dict[str, Any], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    schema: str = field(default=SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableInput:
+    """One of several inputs that could not be used, and why."""
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overall:
+    """Sums over several inputs; `unreadable` lists the inputs that could not be used."""
+
+    time: TimeTotals
+    categories: tuple[CategoryTime, ...]
+    unreadable: tuple[UnreadableInput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisSet:
+    """Several analyses, one an input, and their sums."""
+
+    runs: tuple[Analysis, ...]
+    overall: Overall
+    schema: str = field(default=SCHEMA)

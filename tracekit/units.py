@@ -1,0 +1,53 @@
+"""Turns the integers of results into text for people; the only place where units are converted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+MISSING: Final = "–"
+"""What a renderer shows for null."""
+
+_TIME_STEPS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+_BYTE_STEPS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+def format_ns(time_ns: int | None) -> str:
+    """Return a time in ns with three significant digits and the unit that suits it."""
+    if time_ns is None:
+        return MISSING
+    for unit_ns, unit in _TIME_STEPS:
+        if abs(time_ns) >= unit_ns:
+            return f"{_three_digits(time_ns / unit_ns)} {unit}"
+    return f"{time_ns} ns"
+
+
+def format_bytes(size_bytes: int | None) -> str:
+    """Return a size in bytes with three significant digits and an SI prefix (1 kB = 1000 B)."""
+    if size_bytes is None:
+        return MISSING
+    for unit_bytes, unit in _BYTE_STEPS:
+        if abs(size_bytes) >= unit_bytes:
+            return f"{_three_digits(size_bytes / unit_bytes)} {unit}"
+    return f"{size_bytes} B"
+
+
+def format_share(share: float | None) -> str:
+    """Return a share between 0 and 1 as a percentage with one decimal."""
+    return MISSING if share is None else f"{100 * share:.1f}%"
+
+
+def format_count(count: int | None) -> str:
+    """Return a count with thousands separated by commas."""
+    return MISSING if count is None else f"{count:,}"
+
+
+def share_of(part: int, whole: int) -> float | None:
+    """Return `part / whole`, or null when the whole is 0."""
+    return part / whole if whole else None
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if magnitude >= 9.995 else f"{value:.2f}"
