@@ -1,0 +1,281 @@
+"""Collects decoded events into the columns of a `Trace`, and counts what no column holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any, Final, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.loading.events import NO_ARGS, Event, EventArgs
+from tracekit.loading.numbers import fits_int64, int_column, ns_of_us_texts
+from tracekit.loading.pools import FragmentPool, TextPool, ThreadPool
+from tracekit.trace import (
+    ACTIVITY_KINDS,
+    NULL,
+    Activities,
+    Calls,
+    CodeArray,
+    EventCount,
+    Frames,
+    IntArray,
+    Ops,
+    Spans,
+    Table,
+)
+
+Array: TypeAlias = npt.NDArray[Any]
+TableT = TypeVar("TableT", bound=Table)
+
+_OLD_NAMES: Final = {
+    "Kernel": "kernel",
+    "Memcpy": "gpu_memcpy",
+    "Memset": "gpu_memset",
+    "Runtime": "cuda_runtime",
+    "Operator": "cpu_op",
+}
+"""Category names that torch 1.8 wrote for what later versions name otherwise."""
+
+TABLE_OF: Final = {
+    **dict.fromkeys(ACTIVITY_KINDS, "activities"),
+    "cuda_runtime": "calls",
+    "cuda_driver": "calls",
+    "hip_runtime": "calls",
+    "hip_driver": "calls",
+    "cpu_op": "ops",
+    "python_function": "frames",
+    "user_annotation": "annotations",
+    "overhead": "overheads",
+    "cuda_sync": "synchronizations",
+}
+"""The table that holds each category of complete (`ph: X`) events."""
+
+_MIRRORS: Final = frozenset({"gpu_user_annotation", "Trace"})
+"""Complete events that repeat what others say: annotations seen from the GPU, the window."""
+
+_FLOW_PHASES: Final = frozenset("stf")
+_MARKERS: Final = ("Iteration Start: ", "Record Window End")
+_NO_DURATION: Final = {
+    "C": ("counter events", "counters are not analyzed"),
+    "B": ("begin/end events", "only complete events (ph X) are read"),
+    "E": ("begin/end events", "only complete events (ph X) are read"),
+    "i": ("instant events", "they have no duration"),
+    "I": ("instant events", "they have no duration"),
+    "?": ("list elements", "they are not objects"),
+    "": ("events without a phase", "`ph` is missing or no text"),
+}
+
+
+class Columns:
+    """Everything collected from one file so far."""
+
+    def __init__(self) -> None:
+        self.texts = TextPool()
+        self.fragments = FragmentPool(self.texts)
+        self.threads = ThreadPool()
+        self.events = 0
+        self.process_names: set[str] = set()
+        self.categories: set[str] = set()
+        self._chunks: dict[str, list[dict[str, Array]]] = defaultdict(list)
+        self._left_out: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, events: list[Event]) -> None:
+        """Take in decoded events, in file order."""
+        self.events += len(events)
+        by_category: dict[str | None, list[Event]] = defaultdict(list)
+        for event in events:
+            by_category[event.cat].append(event)
+        for category, group in by_category.items():
+            complete = [event for event in group if event.ph == "X"]
+            if len(complete) != len(group):
+                self._add_incomplete(event for event in group if event.ph != "X")
+            if complete:
+                self._add_complete(category, complete)
+
+    def leave_out(self, what: str, why: str, events: int = 1, time_ns: int = NULL) -> None:
+        """Count events that no table holds."""
+        count = self._left_out.setdefault((what, why), [0, NULL])
+        count[0] += events
+        if time_ns != NULL:
+            count[1] = time_ns + (0 if count[1] == NULL else count[1])
+
+    def left_out(self) -> tuple[EventCount, ...]:
+        """Return what was left out, in order of first appearance."""
+        return tuple(
+            EventCount(what, why, events, None if time_ns == NULL else time_ns)
+            for (what, why), (events, time_ns) in self._left_out.items()
+        )
+
+    def table(self, name: str, kind: type[TableT]) -> TableT:
+        """Return one table; its chunks are released."""
+        chunks = self._chunks.pop(name, [])
+        names = [field.name for field in fields(kind)]
+        if not chunks:
+            return kind(**{name: np.empty(0, _DTYPES.get(name, np.int64)) for name in names})
+        return kind(**{name: np.concatenate([chunk[name] for chunk in chunks]) for name in names})
+
+    def _add_incomplete(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.ph in _FLOW_PHASES:
+                continue
+            if event.ph == "M":
+                self._add_metadata(event)
+            elif event.ph in "iI" and event.ph and (event.name or "").startswith(_MARKERS):
+                continue
+            else:
+                what, why = _NO_DURATION.get(
+                    event.ph, (f"events of phase {event.ph!r}", "this phase is not read")
+                )
+                self.leave_out(what, why)
+
+    def _add_metadata(self, event: Event) -> None:
+        if event.name == "process_name" and event.args is not None and event.args.label:
+            self.process_names.add(str(event.args.label))
+
+    def _add_complete(self, category: str | None, events: list[Event]) -> None:
+        category = _OLD_NAMES.get(category or "", category)
+        if category is not None:
+            self.categories.add(category)
+        table = TABLE_OF.get(category or "")
+        if table is None and category in _MIRRORS:
+            return
+        start_ns = ns_of_us_texts([event.ts for event in events])
+        dur_ns = ns_of_us_texts([event.dur for event in events])
+        if table is None:
+            known_ns = dur_ns[dur_ns != NULL]
+            what = "events without a category" if not category else f"{category!r} events"
+            self.leave_out(
+                what,
+                "not a category of torch.profiler that tracekit reads",
+                len(events),
+                int(known_ns.sum()) if len(known_ns) else NULL,
+            )
+            return
+        kept = self._usable(str(category), start_ns, dur_ns)
+        if kept is not None:
+            events = [events[row] for row in kept]
+            start_ns, dur_ns = start_ns[kept], dur_ns[kept]
+        if events:
+            columns = _EXTRACTORS[table](self, events, str(category))
+            names = np.fromiter(
+                map(self.texts.__getitem__, [event.name for event in events]),
+                np.int32,
+                len(events),
+            )
+            self._chunks[table].append(
+                {"start_ns": start_ns, "dur_ns": dur_ns, "name": names, **columns}
+            )
+
+    def _usable(self, category: str, start_ns: IntArray, dur_ns: IntArray) -> IntArray | None:
+        """Return the rows whose times can be used, null when all can; count the others."""
+        reasons = (
+            (start_ns == NULL, "`ts` is missing, not a number, or beyond int64 ns"),
+            (dur_ns == NULL, "`dur` is missing, not a number, or beyond int64 ns"),
+            ((dur_ns < 0) & (dur_ns != NULL), "`dur` is negative"),
+            (~fits_int64(start_ns, dur_ns), "it ends beyond int64 ns"),
+        )
+        bad = np.zeros(len(start_ns), np.bool_)
+        for rows, why in reasons:
+            count = int(np.count_nonzero(rows & ~bad))
+            if count:
+                self.leave_out(f"{category!r} events", why, count)
+                bad |= rows
+        return np.flatnonzero(~bad) if bad.any() else None
+
+    def thread_codes(self, events: list[Event]) -> CodeArray:
+        """Return the codes of the threads that events stand on."""
+        try:
+            codes = list(map(self.threads.__getitem__, [(e.pid, e.tid) for e in events]))
+        except TypeError:
+            codes = [self.threads[(str(e.pid), str(e.tid))] for e in events]
+        return np.array(codes, np.int32)
+
+    def fragment_codes(self, fragments: list[Any]) -> CodeArray:
+        """Return the codes of JSON fragments."""
+        return np.fromiter(
+            map(self.fragments.__getitem__, map(bytes, fragments)), np.int32, len(fragments)
+        )
+
+
+def _activities(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+    args = _args(events)
+    device = int_column([a.device for a in args])
+    stream = int_column([a.stream for a in args])
+    if (device == NULL).any():
+        device = np.where(device == NULL, int_column([e.pid for e in events]), device)
+    if (stream == NULL).any():
+        stream = np.where(stream == NULL, int_column([e.tid for e in events]), stream)
+    return {
+        "kind": np.full(len(events), ACTIVITY_KINDS.index(category), np.int8),
+        "device": device,
+        "stream": stream,
+        "correlation": int_column([a.correlation for a in args]),
+        "size_bytes": int_column([a.size_bytes for a in args]),
+        "grid": columns.fragment_codes([a.grid for a in args]),
+        "block": columns.fragment_codes([a.block for a in args]),
+        "graph_node": int_column([a.graph_node for a in args]),
+    }
+
+
+def _calls(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+    return {
+        "thread": columns.thread_codes(events),
+        "correlation": int_column([a.correlation for a in _args(events)]),
+    }
+
+
+def _ops(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+    args = _args(events)
+    return {
+        "thread": columns.thread_codes(events),
+        "sequence_number": int_column([a.sequence_number for a in args]),
+        "forward_thread": int_column([a.forward_thread for a in args]),
+        "input_dims": columns.fragment_codes([a.input_dims for a in args]),
+        "input_types": columns.fragment_codes([a.input_types for a in args]),
+        "concrete_inputs": columns.fragment_codes([a.concrete_inputs for a in args]),
+    }
+
+
+def _frames(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+    args = _args(events)
+    return {
+        "thread": columns.thread_codes(events),
+        "python_id": int_column([a.python_id for a in args]),
+        "python_parent_id": int_column([a.python_parent_id for a in args]),
+    }
+
+
+def _spans(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+    return {"thread": columns.thread_codes(events)}
+
+
+def _args(events: list[Event]) -> list[EventArgs]:
+    return [event.args or NO_ARGS for event in events]
+
+
+_EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event], str], dict[str, Array]]]] = {
+    "activities": _activities,
+    "calls": _calls,
+    "ops": _ops,
+    "frames": _frames,
+    "annotations": _spans,
+    "overheads": _spans,
+    "synchronizations": _spans,
+}
+
+_CODES: Final = ("name", "thread", "grid", "block", "input_dims", "input_types", "concrete_inputs")
+_DTYPES: Final[dict[str, type]] = {**dict.fromkeys(_CODES, np.int32), "kind": np.int8}
+
+TABLES: Final[dict[str, type[Table]]] = {
+    "activities": Activities,
+    "calls": Calls,
+    "ops": Ops,
+    "frames": Frames,
+    "annotations": Spans,
+    "overheads": Spans,
+    "synchronizations": Spans,
+}
+"""The tables of a trace, by the name of the field of `Trace` that holds them."""

@@ -1,0 +1,74 @@
+"""Turns collected columns into a `Trace`, or says why they are none."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from tracekit.errors import TraceFormatError
+from tracekit.loading.columns import TABLE_OF, TABLES, Columns
+from tracekit.loading.refuse import refuse_jax, refuse_xpu
+from tracekit.trace import Trace
+
+_JAX_PROCESSES: Final = ("/host:", "/device:")
+_XPU_CATEGORIES: Final = frozenset({"xpu_runtime", "xpu_driver"})
+
+
+def finish(
+    path: str,
+    columns: Columns,
+    metadata: dict[str, Any],
+    warnings: list[str],
+    *,
+    truncated: bool,
+) -> Trace:
+    """Return the trace that was collected.
+
+    Raises
+    ------
+    UnsupportedInputError
+        It was written by JAX or for an Intel XPU.
+    TraceFormatError
+        It has events, and none of them is of a kind that torch.profiler writes.
+    """
+    _refuse_foreign(path, columns)
+    left_out = columns.left_out()
+    tables: dict[str, Any] = {name: columns.table(name, kind) for name, kind in TABLES.items()}
+    activities = tables["activities"]
+    order = np.lexsort((np.arange(len(activities)), activities.start_ns))
+    tables["activities"] = activities.take(order)
+    return Trace(
+        path=path,
+        strings=columns.texts.strings(),
+        threads=columns.threads.threads(),
+        metadata=metadata,
+        events=columns.events,
+        truncated=truncated,
+        left_out=left_out,
+        warnings=tuple(warnings),
+        rank=_rank(metadata),
+        **tables,
+    )
+
+
+def _refuse_foreign(path: str, columns: Columns) -> None:
+    known = columns.categories & TABLE_OF.keys()
+    if known:
+        if columns.categories & _XPU_CATEGORIES:
+            raise refuse_xpu(path)
+        return
+    if any(name.startswith(_JAX_PROCESSES) for name in columns.process_names):
+        raise refuse_jax(path)
+    left_out = sum(count.events for count in columns.left_out())
+    if left_out:
+        raise TraceFormatError(
+            f"{path}: holds {columns.events:,} events and none that torch.profiler writes for "
+            "kernels, launches or ops; give a trace that torch.profiler exported"
+        )
+
+
+def _rank(metadata: dict[str, Any]) -> int | None:
+    info = metadata.get("distributedInfo")
+    rank = info.get("rank") if isinstance(info, dict) else None
+    return rank if isinstance(rank, int) and not isinstance(rank, bool) and rank >= 0 else None

@@ -1,0 +1,54 @@
+"""Dictionaries that give each distinct text, thread or JSON fragment a small integer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tracekit.trace import NO_TEXT
+
+
+class TextPool(dict[str | None, int]):
+    """Codes of texts by first appearance; null has the code `NO_TEXT`."""
+
+    def __init__(self) -> None:
+        super().__init__({None: NO_TEXT})
+
+    def __missing__(self, text: str | None) -> int:
+        code = self[text] = len(self) - 1
+        return code
+
+    def strings(self) -> tuple[str, ...]:
+        """Return the texts, in the order of their codes."""
+        return tuple(text for text in self if text is not None)
+
+
+class FragmentPool(dict[bytes, int]):
+    """Codes of JSON fragments, written compactly, in the text pool that it is given."""
+
+    def __init__(self, texts: TextPool) -> None:
+        super().__init__({b"": NO_TEXT, b"null": NO_TEXT})
+        self._texts = texts
+
+    def __missing__(self, fragment: bytes) -> int:
+        compact = msgspec.json.encode(msgspec.json.decode(fragment)).decode()
+        code = self[fragment] = self._texts[compact]
+        return code
+
+
+class ThreadPool(dict[tuple[Any, Any], int]):
+    """Codes of (pid, tid) pairs; numbers and their text are the same thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._code_of: dict[tuple[str, str], int] = {}
+
+    def __missing__(self, key: tuple[Any, Any]) -> int:
+        names = (str(key[0]), str(key[1]))
+        code = self[key] = self._code_of.setdefault(names, len(self._code_of))
+        return code
+
+    def threads(self) -> tuple[tuple[str, str], ...]:
+        """Return the (pid, tid) pairs as text, in the order of their codes."""
+        return tuple(self._code_of)

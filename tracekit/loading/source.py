@@ -1,0 +1,121 @@
+"""Opens an input and yields its decompressed bytes in bounded chunks."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+from isal import isal_zlib
+
+from tracekit.errors import InputError
+from tracekit.loading.refuse import refuse_unsupported
+
+GZIP_MAGIC: Final = b"\x1f\x8b"
+"""First two bytes of a gzip member (RFC 1952, section 2.3.1)."""
+
+_GZIP_WBITS: Final = 31
+_READ_BYTES: Final = 1 << 18
+
+
+class ByteSource:
+    """The decompressed bytes of one file, gzip recognised by content and not by name.
+
+    Iterate once. Afterwards `size_bytes` is what was yielded, `damage` says in a sentence why the
+    bytes end early (null when they do not).
+
+    Raises
+    ------
+    InputError
+        The file is missing, is a folder, cannot be read or is empty.
+    UnsupportedInputError
+        The first bytes are those of a format that tracekit does not read.
+    """
+
+    def __init__(self, path: str, chunk_bytes: int) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self.damage: str | None = None
+        self._chunk_bytes = chunk_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield chunks of at most `chunk_bytes` bytes."""
+        with closing(_open(self.path)) as stream:
+            first = self._read(stream)
+            if not first:
+                raise InputError(f"{self.path}: the file is empty (0 bytes); record the trace again")
+            refuse_unsupported(self.path, first)
+            is_gzip = first.startswith(GZIP_MAGIC)
+            chunks = self._gunzip(stream, first) if is_gzip else self._plain(stream, first)
+            for index, chunk in enumerate(chunks):
+                if index == 0 and is_gzip:
+                    refuse_unsupported(self.path, chunk)
+                self.size_bytes += len(chunk)
+                yield chunk
+
+    def _plain(self, stream: IO[bytes], first: bytes) -> Iterator[bytes]:
+        chunk = first
+        while chunk:
+            yield chunk
+            chunk = self._read(stream)
+
+    def _gunzip(self, stream: IO[bytes], first: bytes) -> Iterator[bytes]:
+        inflate = isal_zlib.decompressobj(_GZIP_WBITS)
+        pending = first
+        while True:
+            try:
+                data = inflate.decompress(pending, self._chunk_bytes)
+            except (isal_zlib.IsalError, zlib.error) as error:
+                self.damage = f"its gzip data is damaged ({error})"
+                return
+            if data:
+                yield data
+            pending = inflate.unconsumed_tail
+            if inflate.eof:
+                pending = (inflate.unused_data or self._read(stream)).lstrip(b"\0")
+                if not pending:
+                    return
+                if not pending.startswith(GZIP_MAGIC[: len(pending)]):
+                    self.damage = "bytes that are not gzip follow its gzip data"
+                    return
+                inflate = isal_zlib.decompressobj(_GZIP_WBITS)
+            elif not pending and len(data) < self._chunk_bytes:
+                pending = self._read(stream)
+                if not pending:
+                    self.damage = "its gzip data is cut short"
+                    return
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        try:
+            return stream.read(min(self._chunk_bytes, _READ_BYTES))
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({_os_reason(error)})") from error
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        if "://" in path:
+            return _open_url(path)
+        return Path(path).open("rb", buffering=0)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; check the path") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: is a folder, not a trace file") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened ({_os_reason(error)})") from error
+
+
+def _open_url(path: str) -> IO[bytes]:
+    import fsspec
+
+    try:
+        opened: Any = fsspec.open(path, "rb", compression=None).open()
+    except ImportError as error:
+        raise InputError(f"{path}: this kind of URL needs another package ({error})") from error
+    return cast("IO[bytes]", opened)
+
+
+def _os_reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
