@@ -1,0 +1,1 @@
+"""Connects GPU activities with the host events that issued them."""
