@@ -49,13 +49,17 @@ class TimeTotals:
 
 @dataclass(frozen=True, slots=True)
 class DeviceTime:
-    """Span, busy, idle and kernel time in ns of one device (null on a CPU-only trace)."""
+    """Span, busy, idle and kernel time in ns of one device (null on a CPU-only trace).
+
+    `start_ns` is the start of its first activity, where the span begins.
+    """
 
     device: int | None
     span_ns: int
     busy_ns: int
     idle_ns: int
     kernel_ns: int
+    start_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

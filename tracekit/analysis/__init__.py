@@ -1,0 +1,1 @@
+"""Small analyses over the kernel table; each takes it and returns one result."""

@@ -1,0 +1,137 @@
+"""Puts the analyses of one trace, and of several, together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tracekit.analysis.attention import attention_times
+from tracekit.analysis.breakdown import (
+    category_times,
+    device_times,
+    evidence_times,
+    top_kernels,
+    total_time,
+)
+from tracekit.analysis.idle import LISTED_GAPS, idle_gaps
+from tracekit.analysis.stages import stage_times
+from tracekit.classify.table import KernelTable
+from tracekit.results import (
+    Analysis,
+    AnalysisSet,
+    Basis,
+    CategoryTime,
+    LeftOut,
+    Overall,
+    TimeTotals,
+    TraceInfo,
+    UnreadableInput,
+)
+from tracekit.units import share_of
+
+_TOP_KERNELS = 50
+
+
+def analyze_table(
+    table: KernelTable, *, pass_name: str | None = None, list_all: bool = False
+) -> Analysis:
+    """Return everything that is known of one classified trace.
+
+    `pass_name` says which pass of a run folder the trace is; `list_all` lists every gap instead
+    of the largest.
+    """
+    devices = device_times(table)
+    return Analysis(
+        trace=_trace_info(table, pass_name),
+        time=total_time(devices),
+        devices=devices,
+        corrected=None,
+        categories=category_times(table),
+        evidence=evidence_times(table),
+        top_kernels=top_kernels(table, _TOP_KERNELS),
+        stages=stage_times(table),
+        attention=attention_times(table),
+        idle=idle_gaps(table, None if list_all else LISTED_GAPS),
+        roofline=None,
+        left_out=_left_out(table),
+    )
+
+
+def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:
+    """Return several analyses with the sums of their times and categories."""
+    runs = tuple(analyses)
+    total_ns = sum(run.time.kernel_ns for run in runs)
+    categories = tuple(
+        CategoryTime(
+            category=rows[0].category,
+            kernels=sum(row.kernels for row in rows),
+            time_ns=sum(row.time_ns for row in rows),
+            time_share=share_of(sum(row.time_ns for row in rows), total_ns),
+        )
+        for rows in zip(*(run.categories for run in runs), strict=True)
+    )
+    time = TimeTotals(
+        span_ns=sum(run.time.span_ns for run in runs),
+        busy_ns=sum(run.time.busy_ns for run in runs),
+        idle_ns=sum(run.time.idle_ns for run in runs),
+        kernel_ns=total_ns,
+    )
+    return AnalysisSet(runs, Overall(time, categories, tuple(unreadable)))
+
+
+def _trace_info(table: KernelTable, pass_name: str | None) -> TraceInfo:
+    trace, metadata = table.linked.trace, table.linked.trace.metadata
+    basis: Basis = "gpu" if table.linked.basis == "gpu" else "cpu"
+    distributed = metadata.get("distributedInfo")
+    return TraceInfo(
+        path=trace.path,
+        pass_=pass_name,
+        rank=trace.rank,
+        world_size=_positive(distributed.get("world_size")) if isinstance(distributed, dict) else None,
+        device_name=_device_name(table),
+        torch=_text(metadata.get("torch_version") or metadata.get("pytorch_version")),
+        basis=basis,
+        events=trace.events,
+        gpu_events=len(trace.activities),
+        truncated=trace.truncated,
+        warnings=(*trace.warnings, *table.linked.warnings),
+    )
+
+
+def _device_name(table: KernelTable) -> str | None:
+    """Return the name of the device that ran the kernels (the first one, of several)."""
+    properties = table.linked.trace.metadata.get("deviceProperties")
+    if not isinstance(properties, list) or table.linked.basis == "cpu" or not len(table):
+        return None
+    used = set(table.device.tolist())
+    for device in properties:
+        if isinstance(device, dict) and device.get("id") in used:
+            return _text(device.get("name"))
+    return None
+
+
+def _left_out(table: KernelTable) -> tuple[LeftOut, ...]:
+    linked = table.linked
+    left_out = [
+        LeftOut(count.what, count.events, count.time_ns, count.why)
+        for count in linked.trace.left_out
+    ]
+    if linked.unused_ops:
+        left_out.append(
+            LeftOut(
+                what="own time of ops that mostly call other ops",
+                events=0,
+                time_ns=linked.unused_op_ns,
+                why=f"{linked.unused_ops:,} ops only dispatch; the ops that they call are counted",
+            )
+        )
+    return tuple(left_out)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _positive(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return value if is_count else None

@@ -1,0 +1,1 @@
+"""Gives every GPU activity one of the ten operator categories, with its evidence."""

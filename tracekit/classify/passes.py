@@ -1,0 +1,114 @@
+"""The passes that decide a category, strongest evidence first; each looks at one situation.
+
+A pass returns a verdict or null, and never looks at what the others said: the first verdict in
+the order of `PASSES` counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from tracekit.categories import ATTENTION, ELEMENTWISE, MEMORY, NORM, OTHER, TEMPORAL_ATTENTION
+from tracekit.classify.kernel_names import verdict_for_kernel_name
+from tracekit.classify.op_rules import OpRule, rule_for_op
+from tracekit.classify.situation import Situation, Verdict
+
+_CAST_KERNEL: Final = re.compile(
+    r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
+)
+"""ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu)."""
+
+Pass = Callable[[Situation], Verdict | None]
+
+
+def by_decisive_op(situation: Situation) -> Verdict | None:
+    """Whatever runs inside a convolution, a linear layer, an attention operator … serves it."""
+    for name in (*situation.op_stack, *situation.backward_stack):
+        rule = rule_for_op(name)
+        if rule is not None and rule.decisive:
+            return _on_axis(
+                situation, Verdict(rule.category, "op", _serves(situation, name, rule))
+            )
+    return None
+
+
+def by_written_attention(situation: Situation) -> Verdict | None:
+    """Products, softmax and what stands between them are one attention operator."""
+    if not situation.in_written_attention:
+        return None
+    part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
+    reason = f"{part} in attention written out as product, softmax, product"
+    return _on_axis(situation, Verdict(ATTENTION, "op", reason))
+
+
+def by_norm_module(situation: Situation) -> Verdict | None:
+    """A normalization layer may be written out as pow, mean, rsqrt and mul."""
+    if situation.module_hint != "norm" or situation.activity not in ("kernel", "cpu_op"):
+        return None
+    return Verdict(NORM, "module", f"inside the normalization module {situation.module}")
+
+
+def by_generic_op(situation: Situation) -> Verdict | None:
+    """An op that means the same wherever it stands: the innermost one that has a rule."""
+    for name in (*reversed(situation.backward_stack), *reversed(situation.op_stack)):
+        rule = rule_for_op(name)
+        if rule is not None:
+            return _of_generic(situation, name, rule)
+    return None
+
+
+def by_kernel_name(situation: Situation) -> Verdict | None:
+    """With no op known, the kernel's own name is what there is."""
+    if situation.activity == "cpu_op":
+        return None
+    found = verdict_for_kernel_name(situation.kernel or "", situation.activity)
+    verdict = Verdict(found.category, "name", found.reason, found.confidence)
+    return _on_axis(situation, verdict)
+
+
+PASSES: Final[tuple[Pass, ...]] = (
+    by_decisive_op,
+    by_written_attention,
+    by_norm_module,
+    by_generic_op,
+    by_kernel_name,
+)
+"""The passes in the order in which they are asked."""
+
+
+def decide(situation: Situation) -> Verdict:
+    """Return the first verdict of the passes, or an honest `other`."""
+    for one_pass in PASSES:
+        verdict = one_pass(situation)
+        if verdict is not None:
+            return verdict
+    op = situation.op_stack[-1] if situation.op_stack else None
+    return Verdict(OTHER, "name", f"no rule knows {op or situation.kernel!r}", 0.0)
+
+
+def _of_generic(situation: Situation, name: str, rule: OpRule) -> Verdict:
+    if situation.activity in ("gpu_memcpy", "gpu_memset") and rule.category != MEMORY:
+        return Verdict(MEMORY, "op", f"{situation.activity[4:]} issued by {name}")
+    if rule.category == MEMORY and _CAST_KERNEL.search(situation.kernel or ""):
+        return Verdict(ELEMENTWISE, "op", f"{name} converts between types")
+    return Verdict(rule.category, "op", f"issued by {name}")
+
+
+def _serves(situation: Situation, name: str, rule: OpRule) -> str:
+    innermost = (situation.backward_stack or situation.op_stack)[-1]
+    side = "backward of " if situation.backward_stack and name in situation.op_stack else ""
+    return f"{side}{name}" if innermost == name else f"{innermost} inside {side}{name}"
+
+
+def _on_axis(situation: Situation, verdict: Verdict) -> Verdict:
+    """Move attention inside a module that works along time to temporal attention."""
+    if verdict.category != ATTENTION or situation.module_hint != TEMPORAL_ATTENTION:
+        return verdict
+    return Verdict(
+        TEMPORAL_ATTENTION,
+        "module",
+        f"{verdict.reason}, along time in {situation.module}",
+        verdict.confidence,
+    )

@@ -1,0 +1,112 @@
+"""What a classification pass sees: one distinct situation, however many activities share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracekit.classify.module_names import module_hint
+from tracekit.linking.link import PHASES, Linked
+from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known of an activity that can decide its category.
+
+    `op_stack` holds the names of the enclosing ops, outermost first: those of the forward pass
+    for backward work, with the backward ops themselves in `backward_stack`. `module_hint` is what
+    the innermost telling module says ("norm", "temporal_attention"), `module` its class.
+    """
+
+    kernel: str | None
+    activity: str
+    op_stack: tuple[str, ...] = ()
+    backward_stack: tuple[str, ...] = ()
+    module_hint: str | None = None
+    module: str | None = None
+    in_written_attention: bool = False
+    phase: str = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A category with what decided it; `confidence` (0 to 1) is null where the evidence is direct."""
+
+    category: str
+    evidence: str
+    reason: str
+    confidence: float | None = None
+
+
+def distinct_situations(
+    linked: Linked, in_written_attention: BoolArray
+) -> tuple[list[Situation], IntArray]:
+    """Return the distinct situations of a trace, and the one that each activity is in."""
+    count = len(linked)
+    kinds = linked.trace.activities.kind if linked.basis == "gpu" else np.zeros(count, np.int8)
+    stack = _path_of(linked, linked.forward_op)
+    backward = np.where(linked.forward_op != linked.op, _path_of(linked, linked.op), -1)
+    hints = [module_hint(path) for path in linked.modules.paths]
+    distinct_hints = list(dict.fromkeys(hints))
+    hint_code = np.array([distinct_hints.index(hint) for hint in hints] + [-1], np.int64)
+    columns = (
+        linked.name.astype(np.int64),
+        kinds.astype(np.int64),
+        stack,
+        backward,
+        hint_code[linked.module],
+        in_written_attention.astype(np.int64),
+        linked.phase.astype(np.int64),
+    )
+    first, situation_of = _distinct_rows(columns)
+    names = _stack_names(linked)
+    situations = []
+    for row in first.tolist():
+        code = int(hint_code[linked.module[row]])
+        hint = distinct_hints[code] if code >= 0 else (None, None)
+        situations.append(
+            Situation(
+                kernel=linked.trace.text(int(linked.name[row])),
+                activity=ACTIVITY_KINDS[kinds[row]] if linked.basis == "gpu" else "cpu_op",
+                op_stack=names(int(linked.forward_op[row])),
+                backward_stack=names(int(linked.op[row])) if backward[row] >= 0 else (),
+                module_hint=hint[0],
+                module=hint[1],
+                in_written_attention=bool(in_written_attention[row]),
+                phase=PHASES[linked.phase[row]],
+            )
+        )
+    return situations, situation_of
+
+
+def _path_of(linked: Linked, op: IntArray) -> IntArray:
+    if not len(linked.op_path):
+        return np.full(len(op), -1, np.int64)
+    return np.where(op >= 0, linked.op_path[op], -1)
+
+
+def _distinct_rows(columns: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
+    """Return the first row of each distinct combination, and the combination of each row."""
+    combined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, code = np.unique(column, return_inverse=True)
+        combined = np.unique(combined * len(values) + code, return_inverse=True)[1]
+    return np.unique(combined, return_index=True, return_inverse=True)[1:]
+
+
+class _stack_names:  # noqa: N801 - used as a function with a memory
+    def __init__(self, linked: Linked) -> None:
+        self._linked = linked
+        self._known: dict[int, tuple[str, ...]] = {}
+
+    def __call__(self, op: int) -> tuple[str, ...]:
+        if op < 0:
+            return ()
+        path = int(self._linked.op_path[op])
+        if path not in self._known:
+            trace = self._linked.trace
+            above = self(int(self._linked.ops.parent[op]))
+            self._known[path] = (*above, trace.text(int(trace.ops.name[op])) or "")
+        return self._known[path]

@@ -1,0 +1,230 @@
+"""The kernel table: one row a GPU activity, with its category and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tracekit.categories import CATEGORIES, EVIDENCES
+from tracekit.linking.link import PHASES, Linked
+from tracekit.linking.stages import Stages
+from tracekit.trace import NULL, IntArray, SmallArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+COLUMNS: Final = (
+    "rank",
+    "device",
+    "stream",
+    "start_ns",
+    "dur_ns",
+    "correlation",
+    "name",
+    "category",
+    "evidence",
+    "confidence",
+    "reason",
+    "attention_kind",
+    "attention_axis",
+    "causal",
+    "phase",
+    "stage",
+    "step",
+    "module",
+    "op",
+    "launch_start_ns",
+    "launch_dur_ns",
+    "flops",
+    "bytes",
+)
+"""The columns of the kernel table, in their order; a contract."""
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """One row a GPU activity in start order (or a CPU op, on a CPU-only trace).
+
+    `category` holds positions in `CATEGORIES`, `evidence` in `EVIDENCES`, `reason` in `reasons`;
+    `confidence` is NaN where the evidence is direct. `axis` holds positions in `axes`, -1 where
+    the axis is not known.
+    """
+
+    linked: Linked
+    stages: Stages
+    category: SmallArray
+    evidence: SmallArray
+    confidence: npt.NDArray[np.float64]
+    reason: IntArray
+    reasons: tuple[str, ...]
+    axis: SmallArray
+    axes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.linked)
+
+    @property
+    def start_ns(self) -> IntArray:
+        """Start of each row in ns, as in the file."""
+        return self.linked.start_ns
+
+    @property
+    def dur_ns(self) -> IntArray:
+        """Duration of each row in ns."""
+        return self.linked.dur_ns
+
+    @cached_property
+    def device(self) -> IntArray:
+        """Device of each row, `NULL` on a CPU-only trace."""
+        return self._of_activity("device")
+
+    @cached_property
+    def stream(self) -> IntArray:
+        """Stream of each row, `NULL` on a CPU-only trace."""
+        return self._of_activity("stream")
+
+    def name_at(self, row: int) -> str | None:
+        """Return the name of one row."""
+        return self.linked.trace.text(int(self.linked.name[row]))
+
+    def stage_at(self, row: int) -> str | None:
+        """Return the stage of one row, null outside of any stage."""
+        stage = int(self.stages.stage[row])
+        return None if stage < 0 else self.stages.names[stage]
+
+    def to_arrow(self) -> pa.Table:
+        """Return the table as Arrow columns named as in `COLUMNS`; missing values are null."""
+        import pyarrow as pa
+
+        return pa.table(self._arrow_columns(), schema=arrow_schema())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the table as a pandas DataFrame with nullable types.
+
+        Raises
+        ------
+        MissingDependencyError
+            pandas is not installed.
+        """
+        from tracekit.errors import MissingDependencyError
+
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingDependencyError(
+                "a DataFrame needs pandas: pip install 'gpu-tracekit[pandas]'"
+            ) from error
+        return pd.DataFrame(
+            {
+                name: pd.array(column.to_pylist(), dtype=_PANDAS_DTYPES[str(column.type)])
+                for name, column in zip(COLUMNS, self.to_arrow().columns, strict=True)
+            }
+        )
+
+    def _of_activity(self, name: str) -> IntArray:
+        if self.linked.basis == "cpu":
+            return np.full(len(self), NULL, np.int64)
+        column: IntArray = getattr(self.linked.trace.activities, name)
+        return column
+
+    def _arrow_columns(self) -> dict[str, Any]:
+        linked, trace, stages = self.linked, self.linked.trace, self.stages
+        calls, rank = trace.calls, trace.rank
+        count = len(self)
+        op_name = np.where(linked.op >= 0, _at(trace.ops.name, linked.op), -1)
+        return {
+            "rank": _integers(np.full(count, NULL if rank is None else rank, np.int64)),
+            "device": _integers(self.device),
+            "stream": _integers(self.stream),
+            "start_ns": _integers(self.start_ns),
+            "dur_ns": _integers(self.dur_ns),
+            "correlation": _integers(self._of_activity("correlation")),
+            "name": _texts(linked.name, trace.strings),
+            "category": _texts(self.category, CATEGORIES),
+            "evidence": _texts(self.evidence, EVIDENCES),
+            "confidence": _floats(self.confidence),
+            "reason": _texts(self.reason, self.reasons),
+            "attention_kind": _texts(np.full(count, -1), ()),
+            "attention_axis": _texts(self.axis, self.axes),
+            "causal": _booleans(count),
+            "phase": _texts(linked.phase, PHASES),
+            "stage": _texts(stages.stage, stages.names),
+            "step": _integers(stages.step),
+            "module": _texts(linked.module, linked.modules.paths),
+            "op": _texts(op_name, trace.strings),
+            "launch_start_ns": _integers(_launch(calls.start_ns, linked.launch)),
+            "launch_dur_ns": _integers(_launch(calls.dur_ns, linked.launch)),
+            "flops": _integers(np.full(count, NULL, np.int64)),
+            "bytes": _integers(self._of_activity("size_bytes")),
+        }
+
+
+_PANDAS_DTYPES: Final = {
+    "int64": "Int64",
+    "double": "Float64",
+    "bool": "boolean",
+    "dictionary<values=string, indices=int32, ordered=0>": "string",
+}
+
+
+def arrow_schema() -> pa.Schema:
+    """Return the Arrow schema of the kernel table."""
+    import pyarrow as pa
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    types = {
+        **dict.fromkeys(COLUMNS, pa.int64()),
+        **dict.fromkeys(
+            ("name", "category", "evidence", "reason", "attention_kind", "attention_axis"), text
+        ),
+        **dict.fromkeys(("phase", "stage", "module", "op"), text),
+        "confidence": pa.float64(),
+        "causal": pa.bool_(),
+    }
+    return pa.schema([(name, types[name]) for name in COLUMNS])
+
+
+def _at(column: npt.NDArray[Any], rows: IntArray) -> npt.NDArray[Any]:
+    return column[rows] if len(column) else np.full(len(rows), -1)
+
+
+def _launch(column: IntArray, launch: IntArray) -> IntArray:
+    if not len(column):
+        return np.full(len(launch), NULL, np.int64)
+    return np.where(launch >= 0, column[launch], NULL)
+
+
+def _integers(values: IntArray) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, pa.int64(), mask=values == NULL)
+
+
+def _floats(values: npt.NDArray[np.float64]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(values, pa.float64(), mask=np.isnan(values))
+
+
+def _booleans(count: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.nulls(count, pa.bool_())
+
+
+def _texts(codes: npt.NDArray[Any], texts: tuple[str, ...]) -> pa.Array:
+    """Return a dictionary column that holds only the texts in use."""
+    import pyarrow as pa
+
+    used, code = np.unique(codes[codes >= 0], return_inverse=True)
+    full = np.zeros(len(codes), np.int32)
+    full[codes >= 0] = code
+    return pa.DictionaryArray.from_arrays(
+        pa.array(full, pa.int32(), mask=codes < 0),
+        pa.array([texts[position] for position in used.tolist()], pa.string()),
+    )
