@@ -1,0 +1,133 @@
+"""What the names of Inductor's Triton kernels say: they list the operations that were fused.
+
+Inductor keeps matrix products and convolutions outside its pointwise and reduction kernels, so
+there `addmm` or `convolution` means only that an epilogue was fused in. Names hold at most ten
+operations in some versions, and none in the oldest (`triton__0d1d2d`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from tracekit.categories import ATTENTION, CONV, ELEMENTWISE, EMBEDDING, LINEAR, MEMORY, NORM, OTHER
+from tracekit.classify.op_table import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class NameVerdict:
+    """What a kernel's name alone says.
+
+    `confidence`: 0 to 1, the share of such kernels that serve `category` (measured where real
+    traces allowed it). `reason`: one clause.
+    """
+
+    category: str
+    confidence: float
+    reason: str
+
+
+_NAME: Final = re.compile(r"^triton_(?:(poi|red|per|tem|for|spl|split_scan|mix|unk)(?:_|$))?(?:fused(?:_|$))?")
+_NUMBER: Final = re.compile(r"(?:_\d[\ddce]*)+$")
+_LONGEST_NAME: Final = 2_000
+_MOST_WORDS: Final = 7
+"""Words in the longest operation name that is looked for."""
+
+_TEMPLATES: Final = (
+    (("flex_attention", "flex_decoding", "scaled_dot_product_attention"), ATTENTION, 0.95),
+    (("convolution", "convolution2d", "convolution3d", "conv2d", "conv3d"), CONV, 0.9),
+    (("bmm", "baddbmm"), LINEAR, 0.55),
+    (("mm", "addmm", "scaled_mm", "int_mm", "grouped_mm", "mixed_mm", "linear"), LINEAR, 0.85),
+)
+_TEMPLATE_WORDS: Final = frozenset(word for words, _, _ in _TEMPLATES for word in words)
+_KNOWN: Final = frozenset(RULES) | _TEMPLATE_WORDS | {"backward", "prepare_softmax_online"}
+_MEANS: Final = frozenset({"mean", "sum"})
+_SQUARES: Final = frozenset({"pow", "square", "mul"})
+_SOFTMAX: Final = frozenset({"softmax", "safe_softmax", "log_softmax", "prepare_softmax_online"})
+
+
+def is_triton_name(name: str) -> bool:
+    """Say whether Inductor gave a kernel or an op this name."""
+    return name.startswith("triton_")
+
+
+def fused_operations(name: str) -> tuple[str, ...]:
+    """Return the operations that an Inductor kernel name lists, in its order.
+
+    Names are the plain forms of `op_table`; words that belong to no known operation are left out.
+    """
+    text = _NUMBER.sub("", _NAME.sub("", name[:_LONGEST_NAME]))
+    words = [word for word in text.split("_") if word and not word.isdigit()]
+    found: list[str] = []
+    at = 0
+    while at < len(words):
+        for end in range(min(at + _MOST_WORDS, len(words)), at, -1):
+            operation = "_".join(words[at:end])
+            if operation in _KNOWN:
+                found.append(operation)
+                at = end
+                break
+        else:
+            at += 1
+    return tuple(found)
+
+
+@lru_cache(maxsize=1 << 16)
+def verdict_for_triton_name(name: str) -> NameVerdict:
+    """Return the category of the most expensive operation that a Triton kernel itself holds.
+
+    `name` begins with `triton_`. Never raises.
+    """
+    operations = fused_operations(name)
+    matched = _NAME.match(name)
+    kind = matched.group(1) if matched else None
+    reason = f"Triton kernel that fuses {', '.join(operations)}"
+    if kind == "tem" or (kind is None and operations and operations[0] in _TEMPLATE_WORDS):
+        return _of_template(operations, reason)
+    if not operations:
+        return NameVerdict(ELEMENTWISE, 0.5, "Triton kernel whose name lists no known operation")
+    category, confidence = _of_fusion(frozenset(operations), kind)
+    return NameVerdict(category, confidence, reason)
+
+
+def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:
+    for words, category, confidence in _TEMPLATES:
+        if any(word in operations for word in words):
+            return NameVerdict(category, confidence, reason.replace("kernel that fuses", "template of"))
+    return NameVerdict(LINEAR, 0.5, "Triton template, most often a matrix product")
+
+
+def _of_fusion(operations: frozenset[str], kind: str | None) -> tuple[str, float]:
+    held = {rule.category for name in operations if (rule := RULES.get(name)) is not None}
+    if NORM in held:
+        return NORM, 0.9
+    if _is_written_norm(operations, kind):
+        return NORM, 0.75
+    if operations & _SOFTMAX:
+        return ELEMENTWISE, 0.4
+    if EMBEDDING in held:
+        return EMBEDDING, 0.8
+    if "sort" in operations or "topk" in operations:
+        return OTHER, 0.8
+    # A product's or a convolution's name stands for its bias, an attention's for a layout change.
+    external = held & {LINEAR, CONV}
+    if ELEMENTWISE in held:
+        return ELEMENTWISE, 0.6 if MEMORY in held else 0.8
+    if external:
+        return ELEMENTWISE, 0.5
+    if OTHER in held:
+        return OTHER, 0.6
+    return MEMORY, 0.7
+
+
+def _is_written_norm(operations: frozenset[str], kind: str | None) -> bool:
+    """Recognise the statistics and the scaling of a norm written out in pointwise operations."""
+    root = "rsqrt" in operations or "sqrt" in operations
+    if operations & {"var_mean", "var"} and root:
+        return True
+    squared_mean = bool(operations & _MEANS) and bool(operations & _SQUARES)
+    if "rsqrt" in operations and squared_mean:
+        return True
+    return kind in ("red", "per") and {"mean", "pow"} <= operations

@@ -1,0 +1,70 @@
+"""The command line: thin commands over the public functions.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import click
+
+from tracekit import __version__
+from tracekit.cli.analyze import analyze
+from tracekit.cli.kernels import kernels
+from tracekit.errors import HostError, TracekitError
+
+_INTERRUPTED: Final = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="tracekit %(version)s")
+def cli() -> None:
+    """Tells where a generative model's GPU time goes, from torch.profiler traces.
+
+    Start with: tracekit analyze trace.json.gz
+    """
+
+
+cli.add_command(analyze)
+cli.add_command(kernels)
+
+
+def main() -> None:
+    """Run the command line and exit with the code that the result calls for."""
+    sys.exit(run())
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run one command and return its exit code; errors go to stderr as one line.
+
+    0 done, 2 wrong usage, 3 the input cannot be used, 4 a missing optional dependency, 5 this
+    machine cannot do it, 130 interrupted.
+    """
+    try:
+        cli.main(args, prog_name="tracekit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("tracekit: interrupted", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has seen enough; nothing must be written any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        return _tell(HostError("not enough memory for this trace"))
+    except TracekitError as error:
+        return _tell(error)
+    return 0
+
+
+def _tell(error: TracekitError) -> int:
+    line = " ".join(str(error).split())
+    click.echo(f"tracekit: {line}", err=True)
+    return error.exit_code

@@ -1,0 +1,7 @@
+"""`python -m tracekit.cli`."""
+
+from __future__ import annotations
+
+from tracekit.cli import main
+
+main()

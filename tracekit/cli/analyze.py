@@ -1,0 +1,56 @@
+"""`tracekit analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from tracekit.cli.terminal import echo_warnings, is_colored, text_width
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "csv", "markdown"]),
+    default="text",
+    show_default=True,
+    help="What to write; csv is the categories table.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
+)
+@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+@click.option("--all", "list_all", is_flag=True, help="List all gaps, not the 1,000 largest.")
+def analyze(
+    paths: tuple[str, ...],
+    format_: Literal["text", "json", "csv", "markdown"],
+    output: Path | None,
+    force: bool,
+    list_all: bool,
+) -> None:
+    """Say where the GPU time of a trace goes.
+
+    PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
+    Several paths give one result each, and their sums.
+    """
+    from tracekit.api import analyze_all
+    from tracekit.output import refuse_existing, whole_file
+    from tracekit.reports import render
+
+    if output is not None:
+        refuse_existing(output, force=force)
+    result = analyze_all(paths, list_all=list_all)
+    to_terminal = output is None
+    text = render(
+        result, format_, width=text_width(to_terminal), color=is_colored() if to_terminal else False
+    )
+    echo_warnings(result, shown=format_ == "text" and to_terminal)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(output, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,73 @@
+"""`tracekit kernels`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from tracekit.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_FORMATS: Final = (".csv", ".parquet")
+
+
+@click.command()
+@click.argument("path")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write here, as the name ends: .csv or .parquet; CSV to stdout without it.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+def kernels(path: str, output: Path | None, force: bool) -> None:
+    """Write one row a GPU activity, with its category and why.
+
+    PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
+    """
+    from tracekit.output import refuse_existing, whole_file
+
+    if output is not None:
+        if output.suffix.lower() not in _FORMATS:
+            raise UsageError(f"{output}: give a name that ends in .csv or .parquet")
+        refuse_existing(output, force=force)
+    table = _table(path)
+    if output is None:
+        _write_csv(table, sys.stdout.buffer)
+        return
+    with whole_file(output, force=force) as temporary:
+        if output.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(table, temporary, compression="zstd")
+        else:
+            with temporary.open("wb") as sink:
+                _write_csv(table, sink)
+
+
+def _table(path: str) -> pa.Table:
+    import pyarrow as pa
+
+    from tracekit.api import kernel_tables
+
+    tables, unreadable = kernel_tables(path)
+    for entry in unreadable:
+        click.echo(f"tracekit: left out: {entry.error}", err=True)
+    arrow = [table.to_arrow() for table in tables]
+    return arrow[0] if len(arrow) == 1 else pa.concat_tables(arrow).unify_dictionaries()
+
+
+def _write_csv(table: pa.Table, sink: object) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    plain = [
+        pa.field(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type)
+        for field in table.schema
+    ]
+    pyarrow.csv.write_csv(table.cast(pa.schema(plain)), sink)
