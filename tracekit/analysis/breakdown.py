@@ -27,6 +27,7 @@ def device_times(table: KernelTable) -> tuple[DeviceTime, ...]:
         times.append(
             DeviceTime(
                 device=None if device == NULL else device,
+                start_ns=int(start.min()),
                 span_ns=span_ns,
                 busy_ns=busy_ns,
                 idle_ns=span_ns - busy_ns,

@@ -7,14 +7,17 @@ rule; among those, one that is no `helper` goes before the casts, copies and fil
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from tracekit.categories import COMMUNICATION
 from tracekit.classify.op_table import (
+    COLLECTIVE_LIBRARY,
     NAMESPACES,
     PATTERNS,
+    PRODUCT,
     RULES,
-    OpPattern,
     OpRule,
 )
 from tracekit.classify.triton_names import is_triton_name, verdict_for_triton_name
@@ -52,19 +55,25 @@ def rule_for_op(name: str) -> OpRule | None:
     if name.startswith(_ENGINE_PREFIX) or name.lower().startswith(_REGION_PREFIXES):
         return None
     namespace, plain = plain_op_name(name)
-    if plain in RULES:
-        rule = RULES[plain]
-        in_library = rule is None and namespace.startswith(("_c10d_functional", "c10d"))
-        return rule if not in_library else _first_match(NAMESPACES, namespace)
-    return matching_rule(plain, namespace)
+    if COLLECTIVE_LIBRARY.search(namespace):
+        fused = PRODUCT.search(plain)
+        return None if fused else OpRule(COMMUNICATION, decisive=True)
+    return RULES[plain] if plain in RULES else matching_rule(plain, namespace)
 
 
 def matching_rule(plain: str, namespace: str) -> OpRule | None:
     """Return the rule of the first pattern that a plain name, else its namespace, matches."""
     for pattern in PATTERNS:
         if pattern.regex.search(plain):
-            return pattern.rule
-    return _first_match(NAMESPACES, namespace)
+            return _outside_library(pattern.rule) if not namespace else pattern.rule
+    return next((p.rule for p in NAMESPACES if p.regex.search(namespace)), None)
+
+
+def _outside_library(rule: OpRule | None) -> OpRule | None:
+    """Make a user's autograd function that is called after a collective a wrapper of others."""
+    if rule is not None and rule.category == COMMUNICATION:
+        return replace(rule, decisive=False)
+    return rule
 
 
 def plain_op_name(name: str) -> tuple[str, str]:
@@ -101,6 +110,3 @@ def _strip_suffixes(plain: str) -> str:
         plain = shorter
     return plain
 
-
-def _first_match(patterns: tuple[OpPattern, ...], text: str) -> OpRule | None:
-    return next((p.rule for p in patterns if text and p.regex.search(text)), None)

@@ -112,8 +112,7 @@ comm_op_gradient_scaling inductor_random
 _EMBEDDING = """
 embedding embedding_bag embedding_bag_forward_only embedding_dense embedding_sparse embedding_renorm
 embedding_bag_dense embedding_bag_sparse embedding_bag_per_sample_weights
-bounds_check_indices permute_pooled_embs permute_pooled_embs_auto_grad permute_multi_embedding
-permute_multi_embedding_function
+bounds_check_indices
 """
 
 _COMMUNICATION = "record_param_comms wait_tensor multimem_all_reduce"
@@ -207,7 +206,7 @@ def _pattern(regex: str, category: str | None, *, decisive: bool = False) -> OpP
 
 
 _WORD_COLLECTIVE = (
-    r"all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|all2all|alltoall"
+    r"all_?reduce|all_?gather|reduce_?scatter|all_?(?:to|2)_?all"
     r"|(?:^|_)(?:broadcast_coalesced|barrier|isend|irecv)(?:_|$)|low_latency_(?:dispatch|combine)"
 )
 _WORD_GEMM = r"gemm|gemv|matmul|mul_mat|(?:^|_)(?:mm|linear)(?:_|\d|$)"
@@ -216,6 +215,7 @@ PATTERNS: Final = (
     # Several categories in one op: what runs below decides.
     _pattern(rf"(?:{_WORD_COLLECTIVE}).*(?:{_WORD_GEMM})", None),
     _pattern(rf"(?:{_WORD_GEMM}).*(?:{_WORD_COLLECTIVE})", None),
+    _pattern(rf"(?:{_WORD_GEMM}).*communication", None),
     _pattern(r"(?:^|_)(?:ring|zigzag|ulysses|context_parallel)_|sync_batch_?norm", None),
     _pattern(r"norm_?(?:linear|mlp)|multi_?head_?attention|transformer_", None),
     _pattern(_WORD_COLLECTIVE, COMMUNICATION, decisive=True),
@@ -235,7 +235,7 @@ PATTERNS: Final = (
     _pattern(_WORD_GEMM, LINEAR, decisive=True),
     _pattern(r"wvsplitk|llmm1|(?:^|_)sparse_?(?:add)?mm(?:_|$)", LINEAR, decisive=True),
     _pattern(r"rotary|(?:^|_)rope(?:_|$)", ELEMENTWISE),
-    _pattern(r"split_?embedding|split_?lookup|embedding_bag|embedding_lookup", EMBEDDING, decisive=True),
+    _pattern(r"split_?(?:embedding|lookup)|embedding_(?:bag|lookup)|permute_\w*emb", EMBEDDING, decisive=True),
     _pattern(r"adam|(?:^|_)(?:sgd|lamb|lion|adagrad|adafactor|rmsprop)(?:_|$)|optimizer", ELEMENTWISE),
     _pattern(r"silu|gelu|relu|swiglu|geglu|swish|sigmoid|(?:^|_)tanh|act_and_mul", ELEMENTWISE),
     _pattern(r"upsample|interpolate|pool(?:[123]d)?(?:_|$)|resample|grid_sampl", ELEMENTWISE),
@@ -243,12 +243,19 @@ PATTERNS: Final = (
     _pattern(r"(?:^|_)loss(?:_|$)|cross_entropy|^special_|^nested_sum", ELEMENTWISE),
     _pattern(r"(?:^|_)(?:i?r?fft|sort|topk|rand|multinomial|nms|philox)(?:n|\d)?(?:_|$)", OTHER),
     _pattern(r"selective_scan|chunk_scan|ssd_|linalg_", OTHER),
-    _pattern(r"^(?:masked_)?(?:index|scatter|gather)_|_copy$|permute_pooled|cache_ops", MEMORY),
+    _pattern(r"^(?:masked_)?(?:index|scatter|gather)_|_copy$", MEMORY),
 )
 """What decides for names outside `RULES`, first match first; searched in the plain form."""
 
+COLLECTIVE_LIBRARY: Final = re.compile(
+    r"^(?:c10d|_?c10d_functional(?:_autograd)?|symm_mem|nccl|rccl|gloo|mpi|ucc|deep_ep)$"
+)
+"""Namespaces that hold collectives only, but for those that are fused with a product."""
+
+PRODUCT: Final = re.compile(_WORD_GEMM)
+"""Plain names of matrix products."""
+
 NAMESPACES: Final = (
-    _pattern(r"^(?:c10d|_?c10d_functional|symm_mem|nccl|rccl|gloo|mpi|ucc|deep_ep|_dtensor)$", COMMUNICATION, decisive=True),
     _pattern(r"^(?:flash_attn|xformers_flash|sage_?attn|spas_sage|natten|flash_mla|vllm_flash)", ATTENTION, decisive=True),
     _pattern(r"^(?:spconv|torchsparse|minkowski|causal_conv1d)", CONV, decisive=True),
     _pattern(r"^(?:marlin|gptq|awq|machete|deep_gemm|fbgemm_gemm|exllama)", LINEAR, decisive=True),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.loading.events import NO_ARGS, Event, EventArgs
-from tracekit.loading.numbers import fits_int64, int_column, ns_of_us_texts
+from tracekit.loading.numbers import MAX_DUR_NS, MAX_START_NS, int_column, ns_of_us_texts
 from tracekit.loading.pools import FragmentPool, TextPool, ThreadPool
 from tracekit.trace import (
     ACTIVITY_KINDS,
@@ -175,7 +175,8 @@ class Columns:
             (start_ns == NULL, "`ts` is missing, not a number, or beyond int64 ns"),
             (dur_ns == NULL, "`dur` is missing, not a number, or beyond int64 ns"),
             ((dur_ns < 0) & (dur_ns != NULL), "`dur` is negative"),
-            (~fits_int64(start_ns, dur_ns), "it ends beyond int64 ns"),
+            (np.abs(start_ns) > MAX_START_NS, "`ts` is beyond 146 years"),
+            (dur_ns > MAX_DUR_NS, "`dur` is beyond 104 days"),
         )
         bad = np.zeros(len(start_ns), np.bool_)
         for rows, why in reasons:

@@ -9,6 +9,7 @@ import numpy as np
 from tracekit.errors import TraceFormatError
 from tracekit.loading.columns import TABLE_OF, TABLES, Columns
 from tracekit.loading.refuse import refuse_jax, refuse_xpu
+from tracekit.loading.numbers import MAX_TOTAL_NS
 from tracekit.trace import Trace
 
 _JAX_PROCESSES: Final = ("/host:", "/device:")
@@ -35,6 +36,9 @@ def finish(
     _refuse_foreign(path, columns)
     left_out = columns.left_out()
     tables: dict[str, Any] = {name: columns.table(name, kind) for name, kind in TABLES.items()}
+    for name in ("activities", "ops"):
+        if float(tables[name].dur_ns.sum(dtype=np.float64)) > MAX_TOTAL_NS:
+            raise TraceFormatError(f"{path}: its {name} add up to over 146 years; it is damaged")
     activities = tables["activities"]
     order = np.lexsort((np.arange(len(activities)), activities.start_ns))
     tables["activities"] = activities.take(order)

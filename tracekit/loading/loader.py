@@ -92,6 +92,10 @@ class _Loading:
                 rest = head[opening.offset :]
                 while not rest.strip(_SPACE) and (more := next(chunks, b"")):
                     rest += more
+                if rest.strip(_SPACE) and rest.lstrip(_SPACE)[:1] not in (b"{", b"]"):
+                    raise TraceFormatError(
+                        f"{self._path}: is JSON but no trace: its event list does not hold objects"
+                    )
                 return rest
             if len(head) > self._options.max_header_bytes:
                 break
@@ -196,6 +200,8 @@ def _after_comma(text: bytes) -> bytes:
 
 def _why_no_events(head: bytes, damage: str | None) -> str:
     """Say why no event list was found in the first bytes of a file."""
+    if not head and damage:
+        return f"holds nothing that can be read: {damage}; copy the file again"
     try:
         value = msgspec.json.decode(head)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Raw
 
-from tracekit.trace import NULL, BoolArray, IntArray
+from tracekit.trace import NULL, IntArray
 
 _NEWLINE: Final = ord("\n")
 _POINT: Final = ord(".")
@@ -77,6 +77,11 @@ def _as_int(value: Any) -> int:
     return NULL
 
 
-def fits_int64(start_ns: IntArray, dur_ns: IntArray) -> BoolArray:
-    """Return where `start + dur` stays within int64; both must be known and `dur` positive."""
-    return start_ns <= _INT64_MAX - np.maximum(dur_ns, 0)
+MAX_START_NS: Final = 2**62
+"""Latest (and, negative, earliest) usable start: differences of two stay within int64."""
+
+MAX_DUR_NS: Final = 2**53
+"""Longest usable duration, 104 days: what is longer is no measurement."""
+
+MAX_TOTAL_NS: Final = 2**62
+"""Most that the durations of one table may add up to, 146 years: sums stay within int64."""
