@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import TraceBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
-from reference import gpu_rows, read_events, to_ns
 
+from builders import TraceBuilder
+from reference import gpu_rows, read_events, to_ns
 from tracekit.errors import InputError, TraceFormatError, UnsupportedInputError
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.loading.numbers import ns_of_us_texts
@@ -104,7 +104,9 @@ def test_any_decimal_rounds_to_the_nearest_ns(value_us: Decimal) -> None:
     assert ns_of_us_texts([Raw(str(value_us).encode())]).tolist() == [to_ns(value_us)]
 
 
-@pytest.mark.parametrize("text", [b"", b"null", b"NaN", b"1e400", b'"x"', b"{}", b"9223372036854776"])
+@pytest.mark.parametrize(
+    "text", [b"", b"null", b"NaN", b"1e400", b'"x"', b"{}", b"9223372036854776"]
+)
 def test_what_is_no_time_is_null(text: bytes) -> None:
     assert ns_of_us_texts([Raw(text), Raw(b"1.500")]).tolist() == [NULL, 1500]
 
@@ -333,7 +335,7 @@ def test_an_empty_list_is_an_empty_trace(tmp_path: Path, text: str) -> None:
         (b"PAR1aaaa", UnsupportedInputError, "Parquet"),
         (b"\x28\xb5\x2f\xfdaaaa", UnsupportedInputError, "zstd"),
         (
-            b"\x18\0\0\0\0\0\0\0\xa3\x7fK\"\t\0\0\xc0\xb7\x0f\xd9A\x1a\rbrain.Event:2",
+            b'\x18\0\0\0\0\0\0\0\xa3\x7fK"\t\0\0\xc0\xb7\x0f\xd9A\x1a\rbrain.Event:2',
             UnsupportedInputError,
             "event file",
         ),

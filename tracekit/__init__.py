@@ -21,8 +21,8 @@ if TYPE_CHECKING:
         InputError,
         MissingDependencyError,
         OutputExistsError,
-        TracekitError,
         TraceFormatError,
+        TracekitError,
         UnsupportedInputError,
     )
     from tracekit.results import Analysis, AnalysisSet

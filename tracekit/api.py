@@ -140,7 +140,5 @@ def _load(file: TraceFile, options: LoadOptions | None) -> Trace:
 def _only_file(path: str) -> TraceFile:
     files = open_run(path)
     if len(files) > 1:
-        raise InputError(
-            f"{path}: holds {len(files)} traces; give one of them, or use analyze_all"
-        )
+        raise InputError(f"{path}: holds {len(files)} traces; give one of them, or use analyze_all")
     return files[0]

@@ -50,6 +50,6 @@ class MissingDependencyError(TracekitError):
 
 
 class HostError(TracekitError):
-    """This machine cannot do what was asked: no space, not writable, no GPU."""
+    """The machine cannot do what was asked: no space, not writable, no GPU."""
 
     exit_code = 5

@@ -7,6 +7,7 @@ from typing import Final
 MISSING: Final = "–"
 """What a renderer shows for null."""
 
+_SMALLEST: Final = 1000
 _TIME_STEPS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
 _BYTE_STEPS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -15,20 +16,14 @@ def format_ns(time_ns: int | None) -> str:
     """Return a time in ns with three significant digits and the unit that suits it."""
     if time_ns is None:
         return MISSING
-    for unit_ns, unit in _TIME_STEPS:
-        if abs(time_ns) >= unit_ns:
-            return f"{_three_digits(time_ns / unit_ns)} {unit}"
-    return f"{time_ns} ns"
+    return _scaled(time_ns, _TIME_STEPS, "ns")
 
 
 def format_bytes(size_bytes: int | None) -> str:
     """Return a size in bytes with three significant digits and an SI prefix (1 kB = 1000 B)."""
     if size_bytes is None:
         return MISSING
-    for unit_bytes, unit in _BYTE_STEPS:
-        if abs(size_bytes) >= unit_bytes:
-            return f"{_three_digits(size_bytes / unit_bytes)} {unit}"
-    return f"{size_bytes} B"
+    return _scaled(size_bytes, _BYTE_STEPS, "B")
 
 
 def format_share(share: float | None) -> str:
@@ -44,6 +39,14 @@ def format_count(count: int | None) -> str:
 def share_of(part: int, whole: int) -> float | None:
     """Return `part / whole`, or null when the whole is 0."""
     return part / whole if whole else None
+
+
+def _scaled(value: int, steps: tuple[tuple[int, str], ...], unit: str) -> str:
+    """Write a value in the largest unit in which it rounds to 1 or more."""
+    for size, name in steps:
+        if abs(value) >= size or (size > _SMALLEST and abs(value) >= 0.9995 * size):
+            return f"{_three_digits(value / size)} {name}"
+    return f"{value} {unit}"
 
 
 def _three_digits(value: float) -> str:

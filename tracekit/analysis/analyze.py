@@ -87,7 +87,9 @@ def _trace_info(table: KernelTable, pass_name: str | None) -> TraceInfo:
         path=trace.path,
         pass_=pass_name,
         rank=trace.rank,
-        world_size=_positive(distributed.get("world_size")) if isinstance(distributed, dict) else None,
+        world_size=_positive(distributed.get("world_size"))
+        if isinstance(distributed, dict)
+        else None,
         device_name=_device_name(table),
         torch=_text(metadata.get("torch_version") or metadata.get("pytorch_version")),
         basis=basis,

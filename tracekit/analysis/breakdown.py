@@ -97,9 +97,7 @@ def top_kernels(table: KernelTable, limit: int) -> tuple[KernelTime, ...]:
     )
 
 
-def sums_by_code(
-    codes: npt.NDArray[Any], dur_ns: IntArray, size: int
-) -> tuple[IntArray, IntArray]:
+def sums_by_code(codes: npt.NDArray[Any], dur_ns: IntArray, size: int) -> tuple[IntArray, IntArray]:
     """Return the rows and the summed ns of each code below `size`, in exact integers."""
     count = np.bincount(codes, minlength=size).astype(np.int64)
     time_ns = np.zeros(size, np.int64)

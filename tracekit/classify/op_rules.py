@@ -58,10 +58,10 @@ def rule_for_op(name: str) -> OpRule | None:
     if COLLECTIVE_LIBRARY.search(namespace):
         fused = PRODUCT.search(plain)
         return None if fused else OpRule(COMMUNICATION, decisive=True)
-    return RULES[plain] if plain in RULES else matching_rule(plain, namespace)
+    return RULES[plain] if plain in RULES else _matching_rule(plain, namespace)
 
 
-def matching_rule(plain: str, namespace: str) -> OpRule | None:
+def _matching_rule(plain: str, namespace: str) -> OpRule | None:
     """Return the rule of the first pattern that a plain name, else its namespace, matches."""
     for pattern in PATTERNS:
         if pattern.regex.search(plain):
@@ -109,4 +109,3 @@ def _strip_suffixes(plain: str) -> str:
             break
         plain = shorter
     return plain
-

@@ -98,8 +98,9 @@ rrelu rrelu_with_noise rsqrt rsub searchsorted segment_reduce selu sgn sigmoid s
 sin sinc sinh softmax safe_softmax sparse_softmax softplus softshrink sqrt square std std_mean sub
 subtract sum sum_to_size grad_sum_to_size swish tan tanh tanhshrink threshold trace
 trapezoid tril triu true_divide trunc var var_mean vdot weight_norm weight_norm_interface
-weight_norm_differentiable where xlogy value_selecting_reduction amp_foreach_non_finite_check_and_unscale
-amp_update_scale fake_quantize_per_tensor_affine fake_quantize_learnable_per_tensor_affine
+weight_norm_differentiable where xlogy value_selecting_reduction amp_update_scale
+amp_foreach_non_finite_check_and_unscale fake_quantize_per_tensor_affine
+fake_quantize_learnable_per_tensor_affine
 fake_quantize_per_channel_affine quantize_per_tensor quantize_per_channel dequantize
 grid_sampler grid_sampler_2d grid_sampler_3d cudnn_grid_sampler affine_grid_generator roi_align
 roi_pool ps_roi_align thnn_fused_lstm_cell thnn_fused_gru_cell apply_rotary_emb cross_entropy_loss
@@ -171,9 +172,9 @@ moe_forward moe_forward_shared movedim multi_head_attention native_multi_head_at
 new_empty new_empty_strided noop_save_inputs permute ravel record_stream reshape reshape_alias
 resize resize_as resolve_conj resolve_neg result_type rnn_relu rnn_tanh set split split_with_sizes
 squeeze sumproduct_pair swapaxes swapdims t tensor_split tensordot transformer_encoder_layer_fwd
-transpose unbind unflatten unflatten_dense_tensors unsafe_view unsqueeze view view_as view_as_complex
-view_as_real sync_batch_norm fused_moe fused_experts inplace_fused_experts outplace_fused_experts
-rnn_tanh_cell lstm_cell gru_cell view_dtype
+transpose unbind unflatten unflatten_dense_tensors unsafe_view unsqueeze view view_as
+view_as_complex view_as_real sync_batch_norm fused_moe fused_experts inplace_fused_experts
+outplace_fused_experts rnn_tanh_cell lstm_cell gru_cell view_dtype
 """
 
 
@@ -222,11 +223,23 @@ PATTERNS: Final = (
     # Cache writes say `attention` or `flash` at times.
     _pattern(r"reshape_and_cache|concat_and_cache|(?:store|update|append)_\w*cache", MEMORY),
     _pattern(r"kv_?(?:cache|buffer)_(?:update|write|store|impl)|append_paged", MEMORY),
-    _pattern(r"scaled_dot_product|(?:^|_)sdpa|flash_?(?:attn|attention|mla)", ATTENTION, decisive=True),
-    _pattern(r"fmha|(?:^|_)mha_|(?:^|_)mla_|attn_(?:fwd|bwd|func|varlen)", ATTENTION, decisive=True),
-    _pattern(r"(?:paged|efficient|unified|flex|sage|sparse)_?(?:attn|attention)", ATTENTION, decisive=True),
+    _pattern(
+        r"scaled_dot_product|(?:^|_)sdpa|flash_?(?:attn|attention|mla)", ATTENTION, decisive=True
+    ),
+    _pattern(
+        r"fmha|(?:^|_)mha_|(?:^|_)mla_|attn_(?:fwd|bwd|func|varlen)", ATTENTION, decisive=True
+    ),
+    _pattern(
+        r"(?:paged|efficient|unified|flex|sage|sparse)_?(?:attn|attention)",
+        ATTENTION,
+        decisive=True,
+    ),
     _pattern(r"(?:prefill|decode)_with_|^sage_|^spas_|(?:^|_)na[123]d", ATTENTION, decisive=True),
-    _pattern(r"attention|(?:^|_)attn(?:_|$)|gated_delta_rule|merge_(?:attn_)?states?", ATTENTION, decisive=True),
+    _pattern(
+        r"attention|(?:^|_)attn(?:_|$)|gated_delta_rule|merge_(?:attn_)?states?",
+        ATTENTION,
+        decisive=True,
+    ),
     _pattern(r"(?:rms|layer|group|batch|instance)_?norm|qk_norm", NORM, decisive=True),
     _pattern(r"(?:^|_)conv(?:olution)?(?:[123]d)?(?:_|$)", CONV, decisive=True),
     _pattern(r"moe_(?:align|fused_gate)|top_?[kp](?:_|$)|sampling_from|routing", OTHER),
@@ -235,8 +248,14 @@ PATTERNS: Final = (
     _pattern(_WORD_GEMM, LINEAR, decisive=True),
     _pattern(r"wvsplitk|llmm1|(?:^|_)sparse_?(?:add)?mm(?:_|$)", LINEAR, decisive=True),
     _pattern(r"rotary|(?:^|_)rope(?:_|$)", ELEMENTWISE),
-    _pattern(r"split_?(?:embedding|lookup)|embedding_(?:bag|lookup)|permute_\w*emb", EMBEDDING, decisive=True),
-    _pattern(r"adam|(?:^|_)(?:sgd|lamb|lion|adagrad|adafactor|rmsprop)(?:_|$)|optimizer", ELEMENTWISE),
+    _pattern(
+        r"split_?(?:embedding|lookup)|embedding_(?:bag|lookup)|permute_\w*emb",
+        EMBEDDING,
+        decisive=True,
+    ),
+    _pattern(
+        r"adam|(?:^|_)(?:sgd|lamb|lion|adagrad|adafactor|rmsprop)(?:_|$)|optimizer", ELEMENTWISE
+    ),
     _pattern(r"silu|gelu|relu|swiglu|geglu|swish|sigmoid|(?:^|_)tanh|act_and_mul", ELEMENTWISE),
     _pattern(r"upsample|interpolate|pool(?:[123]d)?(?:_|$)|resample|grid_sampl", ELEMENTWISE),
     _pattern(r"quant|fp8|(?:^|_)cast(?:_|$)|softmax|dropout|cumsum|moe_sum", ELEMENTWISE),
@@ -256,7 +275,11 @@ PRODUCT: Final = re.compile(_WORD_GEMM)
 """Plain names of matrix products."""
 
 NAMESPACES: Final = (
-    _pattern(r"^(?:flash_attn|xformers_flash|sage_?attn|spas_sage|natten|flash_mla|vllm_flash)", ATTENTION, decisive=True),
+    _pattern(
+        r"^(?:flash_attn|xformers_flash|sage_?attn|spas_sage|natten|flash_mla|vllm_flash)",
+        ATTENTION,
+        decisive=True,
+    ),
     _pattern(r"^(?:spconv|torchsparse|minkowski|causal_conv1d)", CONV, decisive=True),
     _pattern(r"^(?:marlin|gptq|awq|machete|deep_gemm|fbgemm_gemm|exllama)", LINEAR, decisive=True),
 )

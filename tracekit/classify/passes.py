@@ -24,18 +24,16 @@ Pass = Callable[[Situation], Verdict | None]
 
 
 def by_decisive_op(situation: Situation) -> Verdict | None:
-    """Whatever runs inside a convolution, a linear layer, an attention operator … serves it."""
+    """Decide by an op that everything inside it serves: a convolution, a linear layer …"""
     for name in (*situation.op_stack, *situation.backward_stack):
         rule = rule_for_op(name)
         if rule is not None and rule.decisive:
-            return _on_axis(
-                situation, Verdict(rule.category, "op", _serves(situation, name, rule))
-            )
+            return _on_axis(situation, Verdict(rule.category, "op", _serves(situation, name)))
     return None
 
 
 def by_written_attention(situation: Situation) -> Verdict | None:
-    """Products, softmax and what stands between them are one attention operator."""
+    """Decide for products, softmax and what stands between them in written-out attention."""
     if not situation.in_written_attention:
         return None
     part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
@@ -44,14 +42,14 @@ def by_written_attention(situation: Situation) -> Verdict | None:
 
 
 def by_norm_module(situation: Situation) -> Verdict | None:
-    """A normalization layer may be written out as pow, mean, rsqrt and mul."""
+    """Decide for normalization layers that are written out as pow, mean, rsqrt and mul."""
     if situation.module_hint != "norm" or situation.activity not in ("kernel", "cpu_op"):
         return None
     return Verdict(NORM, "module", f"inside the normalization module {situation.module}")
 
 
 def by_generic_op(situation: Situation) -> Verdict | None:
-    """An op that means the same wherever it stands: the innermost one that has a rule."""
+    """Decide by the innermost op that means the same wherever it stands."""
     for name in (*reversed(situation.backward_stack), *reversed(situation.op_stack)):
         rule = rule_for_op(name)
         if rule is not None:
@@ -60,7 +58,7 @@ def by_generic_op(situation: Situation) -> Verdict | None:
 
 
 def by_kernel_name(situation: Situation) -> Verdict | None:
-    """With no op known, the kernel's own name is what there is."""
+    """Decide by the kernel's own name, where no op says more."""
     if situation.activity == "cpu_op":
         return None
     found = verdict_for_kernel_name(situation.kernel or "", situation.activity)
@@ -96,7 +94,7 @@ def _of_generic(situation: Situation, name: str, rule: OpRule) -> Verdict:
     return Verdict(rule.category, "op", f"issued by {name}")
 
 
-def _serves(situation: Situation, name: str, rule: OpRule) -> str:
+def _serves(situation: Situation, name: str) -> str:
     innermost = (situation.backward_stack or situation.op_stack)[-1]
     side = "backward of " if situation.backward_stack and name in situation.op_stack else ""
     return f"{side}{name}" if innermost == name else f"{innermost} inside {side}{name}"

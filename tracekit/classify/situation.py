@@ -32,7 +32,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A category with what decided it; `confidence` (0 to 1) is null where the evidence is direct."""
+    """A category and what decided it; `confidence` (0 to 1) is null for direct evidence."""
 
     category: str
     evidence: str

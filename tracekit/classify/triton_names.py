@@ -29,7 +29,9 @@ class NameVerdict:
     reason: str
 
 
-_NAME: Final = re.compile(r"^triton_(?:(poi|red|per|tem|for|spl|split_scan|mix|unk)(?:_|$))?(?:fused(?:_|$))?")
+_NAME: Final = re.compile(
+    r"^triton_(?:(poi|red|per|tem|for|spl|split_scan|mix|unk)(?:_|$))?(?:fused(?:_|$))?"
+)
 _NUMBER: Final = re.compile(r"(?:_\d[\ddce]*)+$")
 _LONGEST_NAME: Final = 2_000
 _MOST_WORDS: Final = 7
@@ -95,7 +97,9 @@ def verdict_for_triton_name(name: str) -> NameVerdict:
 def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:
     for words, category, confidence in _TEMPLATES:
         if any(word in operations for word in words):
-            return NameVerdict(category, confidence, reason.replace("kernel that fuses", "template of"))
+            return NameVerdict(
+                category, confidence, reason.replace("kernel that fuses", "template of")
+            )
     return NameVerdict(LINEAR, 0.5, "Triton template, most often a matrix product")
 
 

@@ -53,4 +53,4 @@ def analyze(
         click.echo(text, nl=False)
         return
     with whole_file(output, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")

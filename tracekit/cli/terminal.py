@@ -25,7 +25,9 @@ def text_width(to_terminal: bool) -> int:
 
 def is_colored() -> bool:
     """Whether stdout takes colour: a terminal, and NO_COLOR (no-color.org) is not set."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from tracekit.linking.lookup import last_at_or_before
 from tracekit.linking.nesting import Forest, nearest_marked
 from tracekit.trace import NULL, BoolArray, IntArray, Trace
 
@@ -42,11 +43,8 @@ def _match(trace: Trace, is_forward: BoolArray, nodes: IntArray) -> IntArray:
     rows = np.flatnonzero(is_forward & (number != NULL) & (number >= 0))
     if not len(rows):
         return np.full(len(nodes), -1, np.int64)
-    rows = rows[np.lexsort((start_ns[rows], number[rows]))]
-    last = np.searchsorted(number[rows], number[nodes], side="right") - 1
-    row = np.where(last >= 0, rows[np.maximum(last, 0)], -1)
-    fits = (row >= 0) & (number[row] == number[nodes]) & (start_ns[row] <= start_ns[nodes])
-    return np.where(fits, row, -1)
+    found = last_at_or_before(number[rows], start_ns[rows], number[nodes], start_ns[nodes])
+    return np.where(found >= 0, rows[found], -1)
 
 
 def _has_name(trace: Trace, pattern: re.Pattern[str]) -> BoolArray:

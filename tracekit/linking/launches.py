@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracekit.linking.lookup import last_at_or_before
 from tracekit.trace import NULL, Activities, Calls, IntArray
 
 
@@ -30,33 +31,11 @@ def launches_of(activities: Activities, calls: Calls) -> tuple[IntArray, list[st
     ambiguous = np.flatnonzero(found & np.isin(activities.correlation, shared))
     if not len(ambiguous):
         return launch, []
-    launch[ambiguous] = rows[
-        _last_before(numbers, starts, activities.correlation[ambiguous],
-                     activities.start_ns[ambiguous], first[ambiguous])
-    ]
+    before = last_at_or_before(
+        numbers, starts, activities.correlation[ambiguous], activities.start_ns[ambiguous]
+    )
+    launch[ambiguous] = rows[np.where(before >= 0, before, first[ambiguous])]
     return launch, [
         f"{len(ambiguous):,} GPU activities have a correlation number that several calls share; "
         "each was linked to the last such call before it"
     ]
-
-
-def _last_before(
-    numbers: IntArray, starts: IntArray, number: IntArray, time_ns: IntArray, first: IntArray
-) -> IntArray:
-    """Return positions of the last call of each number that starts at or before a time."""
-    order = np.lexsort(
-        (
-            np.concatenate([np.zeros(len(numbers)), np.ones(len(number))]),
-            np.concatenate([starts, time_ns]),
-            np.concatenate([numbers, number]),
-        )
-    )
-    is_call = order < len(numbers)
-    latest = np.maximum.accumulate(np.where(is_call, np.arange(len(order)), -1))
-    asked = np.flatnonzero(~is_call)
-    position = np.empty(len(number), np.int64)
-    position[order[asked] - len(numbers)] = np.where(
-        latest[asked] >= 0, order[np.maximum(latest[asked], 0)], -1
-    )
-    fits = (position >= 0) & (numbers[np.maximum(position, 0)] == number)
-    return np.where(fits, position, first)

@@ -199,7 +199,10 @@ def _forest(spans: Spans) -> Forest:
 
 
 def _picked(
-    row: IntArray, names: tuple[str, ...], sources: tuple[str, ...], stage_of: IntArray,
+    row: IntArray,
+    names: tuple[str, ...],
+    sources: tuple[str, ...],
+    stage_of: IntArray,
     step_of: IntArray,
 ) -> Stages:
     if not len(stage_of):

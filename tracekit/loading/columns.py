@@ -30,17 +30,14 @@ from tracekit.trace import (
 Array: TypeAlias = npt.NDArray[Any]
 TableT = TypeVar("TableT", bound=Table)
 
-_OLD_NAMES: Final = {
-    "Kernel": "kernel",
-    "Memcpy": "gpu_memcpy",
-    "Memset": "gpu_memset",
-    "Runtime": "cuda_runtime",
-    "Operator": "cpu_op",
+_OLD_KINDS: Final = {"Kernel": "kernel", "Memcpy": "gpu_memcpy", "Memset": "gpu_memset"}
+_KIND_OF: Final = {
+    **{kind: code for code, kind in enumerate(ACTIVITY_KINDS)},
+    **{old: ACTIVITY_KINDS.index(kind) for old, kind in _OLD_KINDS.items()},
 }
-"""Category names that torch 1.8 wrote for what later versions name otherwise."""
 
 TABLE_OF: Final = {
-    **dict.fromkeys(ACTIVITY_KINDS, "activities"),
+    **dict.fromkeys(_KIND_OF, "activities"),
     "cuda_runtime": "calls",
     "cuda_driver": "calls",
     "hip_runtime": "calls",
@@ -50,8 +47,12 @@ TABLE_OF: Final = {
     "user_annotation": "annotations",
     "overhead": "overheads",
     "cuda_sync": "synchronizations",
+    "Runtime": "calls",
+    "Operator": "ops",
 }
-"""The table that holds each category of complete (`ph: X`) events."""
+"""The table that holds each category of complete (`ph: X`) events, torch 1.8's names included."""
+
+_TABLE_OF_ANY: Final[dict[str | None, str]] = dict(TABLE_OF)
 
 _MIRRORS: Final = frozenset({"gpu_user_annotation", "Trace"})
 """Complete events that repeat what others say: annotations seen from the GPU, the window."""
@@ -85,15 +86,18 @@ class Columns:
     def add(self, events: list[Event]) -> None:
         """Take in decoded events, in file order."""
         self.events += len(events)
-        by_category: dict[str | None, list[Event]] = defaultdict(list)
+        by_table: dict[str | None, list[Event]] = defaultdict(list)
+        table_of = _TABLE_OF_ANY.get
         for event in events:
-            by_category[event.cat].append(event)
-        for category, group in by_category.items():
+            by_table[table_of(event.cat)].append(event)
+        for table, group in by_table.items():
             complete = [event for event in group if event.ph == "X"]
             if len(complete) != len(group):
                 self._add_incomplete(event for event in group if event.ph != "X")
-            if complete:
-                self._add_complete(category, complete)
+            if complete and table is None:
+                self._add_unknown(complete)
+            elif complete:
+                self._add_complete(str(table), complete)
 
     def leave_out(self, what: str, why: str, events: int = 1, time_ns: int = NULL) -> None:
         """Count events that no table holds."""
@@ -135,41 +139,39 @@ class Columns:
         if event.name == "process_name" and event.args is not None and event.args.label:
             self.process_names.add(str(event.args.label))
 
-    def _add_complete(self, category: str | None, events: list[Event]) -> None:
-        category = _OLD_NAMES.get(category or "", category)
-        if category is not None:
-            self.categories.add(category)
-        table = TABLE_OF.get(category or "")
-        if table is None and category in _MIRRORS:
-            return
+    def _add_unknown(self, events: list[Event]) -> None:
+        for event in events:
+            if event.cat in _MIRRORS:
+                continue
+            self.categories.add(event.cat or "")
+            (dur_ns,) = ns_of_us_texts([event.dur]).tolist()
+            what = f"{event.cat!r} events" if event.cat else "events without a category"
+            self.leave_out(what, "not a category of torch.profiler that tracekit reads", 1, dur_ns)
+
+    def _add_complete(self, table: str, events: list[Event]) -> None:
         start_ns = ns_of_us_texts([event.ts for event in events])
         dur_ns = ns_of_us_texts([event.dur for event in events])
-        if table is None:
-            known_ns = dur_ns[dur_ns != NULL]
-            what = "events without a category" if not category else f"{category!r} events"
-            self.leave_out(
-                what,
-                "not a category of torch.profiler that tracekit reads",
-                len(events),
-                int(known_ns.sum()) if len(known_ns) else NULL,
-            )
-            return
-        kept = self._usable(str(category), start_ns, dur_ns)
+        kept = self._usable(events, start_ns, dur_ns)
         if kept is not None:
             events = [events[row] for row in kept]
             start_ns, dur_ns = start_ns[kept], dur_ns[kept]
+        self.categories.add(table)
         if events:
-            columns = _EXTRACTORS[table](self, events, str(category))
             names = np.fromiter(
                 map(self.texts.__getitem__, [event.name for event in events]),
                 np.int32,
                 len(events),
             )
             self._chunks[table].append(
-                {"start_ns": start_ns, "dur_ns": dur_ns, "name": names, **columns}
+                {
+                    "start_ns": start_ns,
+                    "dur_ns": dur_ns,
+                    "name": names,
+                    **_EXTRACTORS[table](self, events),
+                }
             )
 
-    def _usable(self, category: str, start_ns: IntArray, dur_ns: IntArray) -> IntArray | None:
+    def _usable(self, events: list[Event], start_ns: IntArray, dur_ns: IntArray) -> IntArray | None:
         """Return the rows whose times can be used, null when all can; count the others."""
         reasons = (
             (start_ns == NULL, "`ts` is missing, not a number, or beyond int64 ns"),
@@ -180,10 +182,9 @@ class Columns:
         )
         bad = np.zeros(len(start_ns), np.bool_)
         for rows, why in reasons:
-            count = int(np.count_nonzero(rows & ~bad))
-            if count:
-                self.leave_out(f"{category!r} events", why, count)
-                bad |= rows
+            for row in np.flatnonzero(rows & ~bad).tolist():
+                self.leave_out(f"{events[row].cat!r} events", why)
+            bad |= rows
         return np.flatnonzero(~bad) if bad.any() else None
 
     def thread_codes(self, events: list[Event]) -> CodeArray:
@@ -201,7 +202,7 @@ class Columns:
         )
 
 
-def _activities(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+def _activities(columns: Columns, events: list[Event]) -> dict[str, Array]:
     args = _args(events)
     device = int_column([a.device for a in args])
     stream = int_column([a.stream for a in args])
@@ -210,7 +211,7 @@ def _activities(columns: Columns, events: list[Event], category: str) -> dict[st
     if (stream == NULL).any():
         stream = np.where(stream == NULL, int_column([e.tid for e in events]), stream)
     return {
-        "kind": np.full(len(events), ACTIVITY_KINDS.index(category), np.int8),
+        "kind": np.array([_KIND_OF[event.cat or ""] for event in events], np.int8),
         "device": device,
         "stream": stream,
         "correlation": int_column([a.correlation for a in args]),
@@ -221,14 +222,14 @@ def _activities(columns: Columns, events: list[Event], category: str) -> dict[st
     }
 
 
-def _calls(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+def _calls(columns: Columns, events: list[Event]) -> dict[str, Array]:
     return {
         "thread": columns.thread_codes(events),
         "correlation": int_column([a.correlation for a in _args(events)]),
     }
 
 
-def _ops(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+def _ops(columns: Columns, events: list[Event]) -> dict[str, Array]:
     args = _args(events)
     return {
         "thread": columns.thread_codes(events),
@@ -240,7 +241,7 @@ def _ops(columns: Columns, events: list[Event], category: str) -> dict[str, Arra
     }
 
 
-def _frames(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+def _frames(columns: Columns, events: list[Event]) -> dict[str, Array]:
     args = _args(events)
     return {
         "thread": columns.thread_codes(events),
@@ -249,7 +250,7 @@ def _frames(columns: Columns, events: list[Event], category: str) -> dict[str, A
     }
 
 
-def _spans(columns: Columns, events: list[Event], category: str) -> dict[str, Array]:
+def _spans(columns: Columns, events: list[Event]) -> dict[str, Array]:
     return {"thread": columns.thread_codes(events)}
 
 
@@ -257,7 +258,7 @@ def _args(events: list[Event]) -> list[EventArgs]:
     return [event.args or NO_ARGS for event in events]
 
 
-_EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event], str], dict[str, Array]]]] = {
+_EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event]], dict[str, Array]]]] = {
     "activities": _activities,
     "calls": _calls,
     "ops": _ops,

@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from tracekit.errors import TraceFormatError
-from tracekit.loading.columns import TABLE_OF, TABLES, Columns
-from tracekit.loading.refuse import refuse_jax, refuse_xpu
+from tracekit.loading.columns import TABLES, Columns
 from tracekit.loading.numbers import MAX_TOTAL_NS
+from tracekit.loading.refuse import refuse_jax, refuse_xpu
 from tracekit.trace import Trace
 
 _JAX_PROCESSES: Final = ("/host:", "/device:")
@@ -57,15 +57,14 @@ def finish(
 
 
 def _refuse_foreign(path: str, columns: Columns) -> None:
-    known = columns.categories & TABLE_OF.keys()
+    known = columns.categories & TABLES.keys()
     if known:
         if columns.categories & _XPU_CATEGORIES:
             raise refuse_xpu(path)
         return
     if any(name.startswith(_JAX_PROCESSES) for name in columns.process_names):
         raise refuse_jax(path)
-    left_out = sum(count.events for count in columns.left_out())
-    if left_out:
+    if columns.left_out():
         raise TraceFormatError(
             f"{path}: holds {columns.events:,} events and none that torch.profiler writes for "
             "kernels, launches or ops; give a trace that torch.profiler exported"

@@ -68,7 +68,10 @@ def refuse_unsupported(path: str, first_bytes: bytes) -> None:
         )
     if first_bytes.startswith(b"\x1f\x8b") or _looks_like_json(first_bytes):
         return
-    if _XPLANE.search(first_bytes[:4096]) and first_bytes.translate(None, _TEXT_CONTROL) != first_bytes:
+    if (
+        _XPLANE.search(first_bytes[:4096])
+        and first_bytes.translate(None, _TEXT_CONTROL) != first_bytes
+    ):
         raise UnsupportedInputError(
             f"{path}: is an XPlane protobuf as JAX and XLA write; tracekit reads torch.profiler traces"
         )

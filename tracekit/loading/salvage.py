@@ -16,6 +16,7 @@ _BETWEEN_EVENTS: Final = re.compile(rb"\}(\s*,\s*)\{")
 _BARE_NUMBERS: Final = re.compile(r"([:\[,]\s*)(-?(?:nan|inf)(?:inity)?)\b", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SPACE_AND_COMMA: Final = b" \t\r\n,"
+_BETWEEN: Final = " \t\r\n,"
 _MAX_JOINED: Final = 64
 _MAX_FAILED_JOINS: Final = 4096
 
@@ -70,10 +71,9 @@ class Salvager:
         return 0
 
     def _take_piece(self, piece: bytes, tail: Tail, is_last: bool) -> None:
-        mended = _mend(piece)
-        if mended is not None:
-            self._sink([mended])
-        elif not (is_last and tail == "cut"):
+        events, has_rest = _mend(piece)
+        self._sink(events)
+        if has_rest and not (is_last and tail == "cut"):
             self.broken += 1
 
     def _accept(self, events_text: bytes) -> bool:
@@ -95,18 +95,23 @@ def _pieces(stretch: bytes) -> tuple[list[int], list[int]]:
     return starts, ends
 
 
-def _mend(piece: bytes) -> Event | None:
-    """Return the event in a piece that is not strict JSON: NaN, control bytes, bad UTF-8."""
-    text = _CONTROL.sub(" ", piece.decode("utf-8", "replace")).strip().rstrip(",")
+def _mend(piece: bytes) -> tuple[list[Event], bool]:
+    """Return the whole events at the start of a piece, and whether anything is left after them.
+
+    The piece need not be strict JSON: NaN, control bytes, bad UTF-8 and missing commas are mended.
+    """
+    text = _CONTROL.sub(" ", piece.decode("utf-8", "replace")).strip(_BETWEEN)
     text = _BARE_NUMBERS.sub(r"\1null", text)
-    try:
-        fields: Any = json.loads(text, strict=False, parse_float=_Digits)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(fields, dict):
-        return None
-    encoded = msgspec.json.encode(fields, enc_hook=_digits_back)
-    return decode_events(b"[" + encoded + b"]")[0]
+    events: list[Event] = []
+    while text.startswith("{"):
+        try:
+            fields, end = _DECODER.raw_decode(text)
+            encoded = msgspec.json.encode(fields, enc_hook=_digits_back)
+        except (ValueError, OverflowError, RecursionError):
+            break
+        events += decode_events(b"[" + encoded + b"]")
+        text = text[end:].lstrip(_BETWEEN)
+    return events, bool(text)
 
 
 class _Digits:
@@ -114,6 +119,9 @@ class _Digits:
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+_DECODER: Final = json.JSONDecoder(strict=False, parse_float=_Digits)
 
 
 def _digits_back(value: Any) -> Raw:

@@ -45,7 +45,9 @@ class ByteSource:
         with closing(_open(self.path)) as stream:
             first = self._read(stream)
             if not first:
-                raise InputError(f"{self.path}: the file is empty (0 bytes); record the trace again")
+                raise InputError(
+                    f"{self.path}: the file is empty (0 bytes); record the trace again"
+                )
             refuse_unsupported(self.path, first)
             is_gzip = first.startswith(GZIP_MAGIC)
             chunks = self._gunzip(stream, first) if is_gzip else self._plain(stream, first)

@@ -1,0 +1,176 @@
+"""Runs tracekit, and HTA beside it, on one trace after another and gathers what each took."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from benchmarks.measure import Spread, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.measure import Run
+
+MB: Final = 1_000_000
+CHECKOUT: Final = Path(__file__).resolve().parent.parent
+
+Tool = Literal["stages", "tracekit", "hta"]
+
+# Above this ratio of the largest process's own peak to the sampled peak of the tree, the samples
+# missed the peak. Pages shared with other processes make up for less.
+_MISSED: Final = 1.25
+# Two sums of the same float microseconds differ by less.
+_SAME_BUSY: Final = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A trace to measure: its JSON has `json_bytes` bytes, however the file is packed."""
+
+    name: str
+    path: Path
+    json_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Repeated runs of one tool as a process of its own, and what it printed last."""
+
+    wall_s: Spread
+    peak_bytes: Spread
+    maxrss_bytes: int
+    printed: dict[str, Any]
+    stages_s: dict[str, Spread] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """All measurements of one trace; a tool that was not run or failed is missing from `tools`.
+
+    `notes` are sentences on what a reader should know before trusting the row; `failed` names the
+    tools that were run and failed.
+    """
+
+    case: Case
+    tools: dict[Tool, Measured]
+    failed: tuple[Tool, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mb_per_s(self) -> float | None:
+        """MB of JSON that `tracekit analyze` takes a second, start-up included."""
+        ours = self.tools.get("tracekit")
+        return self.case.json_bytes / MB / ours.wall_s.median if ours else None
+
+    @property
+    def time_ratio(self) -> float | None:
+        """How many times as long HTA takes."""
+        return self._ratio(lambda measured: measured.wall_s.median)
+
+    @property
+    def memory_ratio(self) -> float | None:
+        """How many times as much memory HTA takes."""
+        return self._ratio(lambda measured: measured.peak_bytes.median)
+
+    def _ratio(self, value: Callable[[Measured], float]) -> float | None:
+        ours, theirs = self.tools.get("tracekit"), self.tools.get("hta")
+        if ours is None or theirs is None or not value(ours):
+            return None
+        return value(theirs) / value(ours)
+
+
+def has_hta() -> bool:
+    """Say whether HTA is installed, without importing it."""
+    return importlib.util.find_spec("hta") is not None
+
+
+def child_env() -> dict[str, str]:
+    """Return an environment in which child processes find this checkout."""
+    known = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *([known] if known else [])]),
+    }
+
+
+def json_bytes(path: Path) -> int:
+    """Return the size in bytes of a trace's JSON, decompressed."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    with gzip.open(path, "rb") as file:
+        return sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def run_case(case: Case, repeats: int, hta: bool) -> Row:
+    """Measure one trace `repeats` times with every tool, the tools taking turns.
+
+    They take turns because a machine's speed drifts: what slows one slows the other as well. A tool
+    that fails once is not run again.
+    """
+    tools: list[Tool] = ["stages", "tracekit", *(["hta"] if hta else [])]  # type: ignore[list-item]
+    runs: dict[Tool, list[Run]] = {tool: [] for tool in tools}
+    notes: list[str] = []
+    failed: list[Tool] = []
+    for _ in range(repeats):
+        for tool in [tool for tool in tools if tool not in failed]:
+            run = _run(tool, case.path)
+            if run.returncode:
+                failed.append(tool)
+                notes.append(f"{case.name}: {tool} failed: {_reason(run)}")
+            runs[tool].append(run)
+    measured = {tool: _gather(runs[tool]) for tool in tools if tool not in failed}
+    return Row(case, measured, tuple(failed), (*notes, *_doubts(case, measured)))
+
+
+def _run(tool: Tool, path: Path) -> Run:
+    with tempfile.TemporaryDirectory(prefix="tracekit-benchmarks-") as folder:
+        analyze = ["analyze", str(path), "--format", "json", "-o", str(Path(folder, "out.json"))]
+        command = {
+            "stages": ["benchmarks.stage_job", str(path)],
+            "tracekit": ["tracekit.cli", *analyze],
+            "hta": ["benchmarks.hta_job", str(path)],
+        }[tool]
+        return measure([sys.executable, "-m", *command], env=child_env())
+
+
+def _reason(run: Run) -> str:
+    lines = [line for line in run.stderr.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else f"exit code {run.returncode}"
+
+
+def _gather(runs: list[Run]) -> Measured:
+    printed: list[dict[str, Any]] = [json.loads(run.stdout or "{}") for run in runs]
+    stages = printed[-1].get("seconds", {})
+    return Measured(
+        wall_s=Spread.of(run.wall_s for run in runs),
+        peak_bytes=Spread.of(run.peak_bytes for run in runs),
+        maxrss_bytes=max(run.maxrss_bytes for run in runs),
+        printed=printed[-1],
+        stages_s={stage: Spread.of(each["seconds"][stage] for each in printed) for stage in stages},
+    )
+
+
+def _doubts(case: Case, measured: dict[Tool, Measured]) -> list[str]:
+    """Return what speaks against taking the measurements at face value."""
+    doubts = [
+        f"{case.name}: the memory of {tool} was sampled too seldom: at most "
+        f"{each.peak_bytes.high / MB:.0f} MB seen, {each.maxrss_bytes / MB:.0f} MB in one process."
+        for tool, each in measured.items()
+        if each.maxrss_bytes > _MISSED * each.peak_bytes.high
+    ]
+    if "stages" in measured and "hta" in measured:
+        ours, theirs = (measured[tool].printed["busy_us"] for tool in ("stages", "hta"))
+        if abs(ours - theirs) > _SAME_BUSY * max(ours, theirs):
+            doubts.append(
+                f"{case.name}: the two do not agree on the GPU's busy time: "
+                f"tracekit {ours / 1000:.3f} ms, HTA {theirs / 1000:.3f} ms."
+            )
+    return doubts

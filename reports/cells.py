@@ -1,0 +1,64 @@
+"""The rows of the tables that the terminal and Markdown reports share, as text cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
+
+from .names import clean
+from .sentences import largest
+
+if TYPE_CHECKING:
+    from tracekit.results import Analysis, LeftOut, StageTime
+
+OUTSIDE = "(outside any stage)"
+"""Name of the stage row that holds the kernels of no stage."""
+
+
+def stage_steps(stage: StageTime) -> str:
+    """Return the number of steps, and how many of them the file holds if not all."""
+    if stage.steps is None or stage.traced_steps in (None, stage.steps):
+        return format_count(stage.traced_steps if stage.steps is None else stage.steps)
+    return f"{format_count(stage.traced_steps)} of {format_count(stage.steps)}"
+
+
+def stage_row(stage: StageTime) -> tuple[str, str, str, str, str, str]:
+    """Return name, steps, time, busy time, busy share of the span, and largest categories.
+
+    Kernels outside any stage lie scattered, so the span of that row would mean nothing.
+    """
+    outside = stage.stage is None
+    busy_share = None if outside else share_of(stage.busy_ns, stage.end_ns - stage.start_ns)
+    return (
+        OUTSIDE if outside else clean(stage.stage),
+        stage_steps(stage),
+        format_ns(stage.time_ns),
+        format_ns(stage.busy_ns),
+        format_share(busy_share),
+        mostly(stage.categories, stage.time_ns),
+    )
+
+
+def mostly(categories: dict[str, int], time_ns: int) -> str:
+    """Return the three largest categories with their shares of `time_ns`, without decimals."""
+    top = largest(categories, time_ns)
+    shares = (f"{label} {MISSING if share is None else f'{share:.0%}'}" for label, _, share in top)
+    return ", ".join(shares) or MISSING
+
+
+def run_row(run: Analysis) -> tuple[str, str, str, str, str]:
+    """Return path, kernels, time, idle share and largest categories of one of several inputs."""
+    idle = None if run.trace.basis == "cpu" else share_of(run.time.idle_ns, run.time.span_ns)
+    return (
+        clean(run.trace.path),
+        format_count(sum(row.kernels for row in run.categories)),
+        format_ns(run.time.kernel_ns),
+        format_share(idle),
+        mostly({row.category: row.time_ns for row in run.categories}, run.time.kernel_ns),
+    )
+
+
+def left_out_row(row: LeftOut) -> tuple[str, str, str, str]:
+    """Return what was left out, how many events, their time, and why."""
+    return clean(row.what), format_count(row.events), format_ns(row.time_ns), clean(row.why)

@@ -1,0 +1,164 @@
+"""The answer of an analysis in plain sentences, the same in the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tracekit.categories import WEAK_EVIDENCES
+from tracekit.units import format_count, format_ns, format_share, share_of
+
+from .names import clean
+from .palette import label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracekit.results import Analysis, AnalysisSet, Basis, CategoryTime, EvidenceTime, TraceInfo
+
+CPU_ONLY: Final = (
+    "CPU-only trace: the file holds no GPU activity, so all of this is the self time of CPU ops."
+)
+"""First line of every report on a trace without GPU activity."""
+
+TRUNCATED: Final = (
+    "The file is cut off: it ends before its list of events does. "
+    "All numbers describe the part that is there."
+)
+"""Said of a truncated file."""
+
+NOTHING_LEFT_OUT: Final = "Nothing was left out: every event of the file was used."
+"""Said where `left_out` is empty."""
+
+SET_HINT: Final = (
+    "For stages, attention, kernels and gaps, analyze one input at a time or ask for JSON."
+)
+"""Said at the end of a report on several inputs."""
+
+_WEAK_LIMIT: Final = 0.05
+_TOP: Final = 3
+_DILATION: Final = (
+    "Profiling slows the host down (rich traces take 1.3–2.1x the wall time), so read the idle "
+    "time as an upper bound."
+)
+
+
+def subject(trace: TraceInfo) -> str:
+    """Return what was traced: device, torch, rank, pass and the number of events."""
+    parts: list[str] = []
+    if trace.device_name is not None:
+        parts.append(clean(trace.device_name))
+    elif trace.basis == "gpu":
+        parts.append("unknown device")
+    parts.append("unknown torch" if trace.torch is None else f"torch {clean(trace.torch)}")
+    if trace.rank is not None:
+        of = "" if trace.world_size is None else f" of {trace.world_size}"
+        parts.append(f"rank {trace.rank}{of}")
+    if trace.pass_ is not None:
+        parts.append(f"{clean(trace.pass_)} pass")
+    parts.append(events(trace))
+    return " · ".join(parts)
+
+
+def events(trace: TraceInfo) -> str:
+    """Return the number of events and, where there are some, of GPU activities among them."""
+    text = f"{format_count(trace.events)} {plural(trace.events, 'event')}"
+    if trace.basis == "cpu":
+        return text
+    return f"{text}, {format_count(trace.gpu_events)} of them GPU activity"
+
+
+def where_time_goes(kernel_ns: int, categories: Sequence[CategoryTime], basis: Basis) -> str:
+    """Return the categories that take most of `kernel_ns`, with their times and shares."""
+    whole = "GPU time" if basis == "gpu" else "self time"
+    ranked = largest({row.category: row.time_ns for row in categories}, kernel_ns)
+    if not ranked:
+        nothing = "GPU activity" if basis == "gpu" else "timed op"
+        return f"There is no {nothing} to sort into categories: the result is empty."
+    takes = [
+        f"{label} {'takes ' if index == 0 else ''}{format_ns(time_ns)} ({format_share(share)})"
+        for index, (label, time_ns, share) in enumerate(ranked)
+    ]
+    return f"Of {format_ns(kernel_ns)} of {whole}, {_join(takes)}."
+
+
+def idle(result: Analysis) -> str | None:
+    """Return how idle the GPU was and how to read that; null without GPU activity."""
+    time = result.time
+    if result.trace.basis == "cpu" or time.span_ns <= 0:
+        return None
+    several = len(result.devices) > 1
+    who = f"The {len(result.devices)} GPUs were" if several else "The GPU was"
+    summed = ", summed over them" if several else ""
+    span = f"the {format_ns(time.span_ns)} between first and last activity{summed}"
+    if time.idle_ns <= 0:
+        return f"{who} never idle in {span}."
+    share = format_share(share_of(time.idle_ns, time.span_ns))
+    return f"{who} idle for {format_ns(time.idle_ns)} ({share}) of {span}. {_DILATION}"
+
+
+def idle_of_set(result: AnalysisSet) -> str | None:
+    """Return how idle the GPUs of several inputs were; null without GPU activity."""
+    time = result.overall.time
+    if set_basis(result) == "cpu" or time.span_ns <= 0:
+        return None
+    share = format_share(share_of(time.idle_ns, time.span_ns))
+    return (
+        f"The GPUs were idle for {format_ns(time.idle_ns)} ({share}) of {format_ns(time.span_ns)}, "
+        f"summed over all inputs. {_DILATION}"
+    )
+
+
+def set_basis(result: AnalysisSet) -> Basis:
+    """Return `cpu` when all inputs are CPU-only traces, else `gpu`."""
+    return "cpu" if result.runs and all(r.trace.basis == "cpu" for r in result.runs) else "gpu"
+
+
+def notes(trace: TraceInfo) -> list[str]:
+    """Return what the reader should know before trusting the numbers."""
+    truncated = [TRUNCATED] if trace.truncated else []
+    return [*truncated, *map(clean, trace.warnings)]
+
+
+def notes_of_run(run: Analysis) -> list[str]:
+    """Return what sets one of several inputs apart: its basis, its notes, its guesses."""
+    guess = guesses(run.evidence, run.trace.basis)
+    cpu = [CPU_ONLY] if run.trace.basis == "cpu" else []
+    return [*cpu, *notes(run.trace), *([guess] if guess else [])]
+
+
+def decided_by(evidence: Sequence[EvidenceTime]) -> str | None:
+    """Return the share of time that each kind of evidence decided; null when there is none."""
+    shares = [f"{row.evidence} {format_share(row.time_share)}" for row in evidence if row.kernels]
+    return f"Decided by: {', '.join(shares)}." if shares else None
+
+
+def guesses(evidence: Sequence[EvidenceTime], basis: Basis) -> str | None:
+    """Return a warning when names and sequences alone decided more than 5% of the time."""
+    whole = sum(row.time_ns for row in evidence)
+    weak = share_of(sum(r.time_ns for r in evidence if r.evidence in WEAK_EVIDENCES), whole)
+    if weak is None or weak <= _WEAK_LIMIT:
+        return None
+    what, names = ("GPU", "kernel names") if basis == "gpu" else ("self", "op names")
+    return (
+        f"For {format_share(weak)} of the {what} time there were only {names} and sequences to go "
+        "by: the categories of that part are guesses."
+    )
+
+
+def largest(
+    times: dict[str, int], whole_ns: int, top: int = _TOP
+) -> list[tuple[str, int, float | None]]:
+    """Return label, ns and share of `whole_ns` of the categories that take most time."""
+    ranked = sorted((item for item in times.items() if item[1] > 0), key=lambda item: -item[1])
+    return [(label_of(c), ns, share_of(ns, whole_ns)) for c, ns in ranked[:top]]
+
+
+def plural(count: int, word: str) -> str:
+    """Return `word` in the number that `count` asks for."""
+    return word if count == 1 else f"{word}s"
+
+
+def _join(parts: list[str]) -> str:
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"

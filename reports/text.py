@@ -1,0 +1,133 @@
+"""The terminal report: the answer first, then the tables it rests on, then what was left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tracekit.results import Analysis, AnalysisSet
+from tracekit.units import format_count
+
+from . import sentences
+from .console import BOLD, DIM, NARROWEST, NOTE, draw
+from .names import clean, fit
+from .sentences import plural
+from .text_tables import (
+    attention_table,
+    categories_table,
+    devices_table,
+    gaps_table,
+    kernels_table,
+    left_out_table,
+    runs_table,
+    stages_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PATH_IN_NOTE: Final = 48
+
+
+def render(result: Analysis | AnalysisSet, *, width: int = 100, color: bool = False) -> str:
+    """Return the report as text for a terminal.
+
+    No line is wider than `width` cells (at least 60). Without `color` the text holds no escape
+    codes at all.
+    """
+    width = max(width, NARROWEST)
+    parts = _of_one(result, width) if isinstance(result, Analysis) else _of_many(result, width)
+    return draw(parts, width, color=color)
+
+
+def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
+    trace, basis = result.trace, result.trace.basis
+    return [
+        _head(clean(trace.path), sentences.subject(trace), width, cpu_only=basis == "cpu"),
+        _answer(
+            sentences.where_time_goes(result.time.kernel_ns, result.categories, basis),
+            sentences.idle(result),
+        ),
+        _notes(sentences.notes(trace)),
+        categories_table(result.categories, basis, width),
+        devices_table(result.devices),
+        stages_table(result.stages),
+        attention_table(result.attention, basis),
+        kernels_table(result.top_kernels, basis),
+        _evidence(result),
+        gaps_table(result),
+        _left_out([result]),
+    ]
+
+
+def _of_many(result: AnalysisSet, width: int) -> list[RenderableType | None]:
+    overall, basis = result.overall, sentences.set_basis(result)
+    cpu_only = basis == "cpu"
+    unreadable = [
+        f"{fit(clean(r.path), _PATH_IN_NOTE)}: {clean(r.error)}" for r in overall.unreadable
+    ]
+    events = sum(run.trace.events for run in result.runs)
+    inputs = f"{len(result.runs)} {plural(len(result.runs), 'input')}"
+    if unreadable:
+        inputs += f" analyzed, {len(unreadable)} could not be used"
+    return [
+        _head(
+            inputs, f"{format_count(events)} {plural(events, 'event')}", width, cpu_only=cpu_only
+        ),
+        _answer(
+            sentences.where_time_goes(overall.time.kernel_ns, overall.categories, basis),
+            sentences.idle_of_set(result),
+        ),
+        _notes(
+            [*(f"Could not be used: {line}" for line in unreadable), *_notes_of_runs(result.runs)]
+        ),
+        categories_table(overall.categories, basis, width),
+        runs_table(result.runs),
+        _left_out(result.runs),
+        Text(sentences.SET_HINT, DIM) if result.runs else None,
+    ]
+
+
+def _head(title: str, subject: str, width: int, *, cpu_only: bool) -> RenderableType:
+    lines: list[RenderableType] = [Text(fit(title, width), BOLD), Text(subject)]
+    if cpu_only:
+        lines.insert(0, Text(sentences.CPU_ONLY, NOTE))
+    return Group(*lines)
+
+
+def _answer(*lines: str | None) -> RenderableType:
+    return Group(*(Text(line) for line in lines if line is not None))
+
+
+def _notes(lines: Sequence[str]) -> RenderableType | None:
+    if not lines:
+        return None
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row(Text("!", NOTE), Text(line, NOTE, overflow="fold"))
+    return grid
+
+
+def _notes_of_runs(runs: Sequence[Analysis]) -> list[str]:
+    return [
+        f"{fit(clean(run.trace.path), _PATH_IN_NOTE)}: {note}"
+        for run in runs
+        for note in sentences.notes_of_run(run)
+    ]
+
+
+def _evidence(result: Analysis) -> RenderableType | None:
+    line = sentences.decided_by(result.evidence)
+    if line is None:
+        return None
+    guess = sentences.guesses(result.evidence, result.trace.basis)
+    return Text(line) if guess is None else Group(Text(line), Text(guess, NOTE))
+
+
+def _left_out(runs: Sequence[Analysis]) -> RenderableType:
+    if not any(run.left_out for run in runs):
+        return Text(sentences.NOTHING_LEFT_OUT, DIM)
+    return left_out_table(runs)

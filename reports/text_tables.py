@@ -1,0 +1,180 @@
+"""The tables of the terminal report, one function each; null where there is nothing to show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.text import Text
+
+from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
+
+from .cells import left_out_row, run_row, stage_row
+from .console import DIM, Fitted, bar, table
+from .names import clean, readable_name, readable_names
+from .palette import color_of, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from tracekit.results import (
+        Analysis,
+        AttentionResult,
+        Basis,
+        CategoryTime,
+        DeviceTime,
+        KernelTime,
+        StageTime,
+    )
+
+_WIDEST_BAR: Final = 32
+_BESIDE_BAR: Final = 54
+_TOP_KERNELS: Final = 10
+_TOP_GAPS: Final = 5
+_MOST_STAGES: Final = 30
+
+
+def categories_table(rows: Sequence[CategoryTime], basis: Basis, width: int) -> Table | None:
+    """Return the categories that hold kernels, each with a bar relative to the largest share."""
+    shown = [row for row in rows if row.kernels > 0]
+    if not shown:
+        return None
+    longest = max(0, min(_WIDEST_BAR, width - _BESIDE_BAR))
+    top = max(row.time_share or 0.0 for row in shown)
+    drawn = table("Category", "", "Time", "Share", _kernels(basis), left=(1,))
+    for row in shown:
+        style = color_of(row.category)
+        drawn.add_row(
+            label_of(row.category),
+            bar(row.time_share, top, longest, style),
+            format_ns(row.time_ns),
+            format_share(row.time_share),
+            format_count(row.kernels),
+        )
+    return drawn
+
+
+def devices_table(rows: Sequence[DeviceTime]) -> Table | None:
+    """Return span, busy, idle and kernel time of each device when there are several."""
+    if len(rows) < 2:
+        return None
+    drawn = table("Device", "Span", "Busy", "Idle", "Idle share", "Kernel time")
+    for row in rows:
+        drawn.add_row(
+            MISSING if row.device is None else str(row.device),
+            format_ns(row.span_ns),
+            format_ns(row.busy_ns),
+            format_ns(row.idle_ns),
+            format_share(share_of(row.idle_ns, row.span_ns)),
+            format_ns(row.kernel_ns),
+        )
+    return drawn
+
+
+def stages_table(rows: Sequence[StageTime]) -> Table | None:
+    """Return the stages, or null when the trace names none."""
+    if all(row.stage is None for row in rows):
+        return None
+    drawn = table("Stage", "Steps", "Time", "Busy", "of span", "Mostly", wide=(0, 5))
+    for row in rows[:_MOST_STAGES]:
+        name, *cells = stage_row(row)
+        drawn.add_row(Fitted(name), *cells)
+    if len(rows) > _MOST_STAGES:
+        drawn.add_row(Text(f"… and {len(rows) - _MOST_STAGES} more", DIM))
+    return drawn
+
+
+def attention_table(attention: AttentionResult, basis: Basis) -> Table | None:
+    """Return attention time by axis and by kind, or null when neither is known."""
+    views = (("by axis", attention.by_axis), ("by kind", attention.by_kind))
+    groups = [(title, rows) for title, rows in views if any(row.key is not None for row in rows)]
+    if not groups:
+        return None
+    drawn = table("Attention", "", "Time", "Share", _kernels(basis), wide=(1,), left=(0,))
+    for title, rows in groups:
+        for index, row in enumerate(rows):
+            drawn.add_row(
+                title if index == 0 else "",
+                Fitted("unknown" if row.key is None else clean(row.key)),
+                format_ns(row.time_ns),
+                format_share(row.time_share),
+                format_count(row.kernels),
+            )
+    return drawn
+
+
+def kernels_table(rows: Sequence[KernelTime], basis: Basis) -> Table | None:
+    """Return the ten kernels (or CPU ops) that take most time."""
+    if not rows:
+        return None
+    shown = rows[:_TOP_KERNELS]
+    header = f"Top {_kernels(basis).lower()}"
+    drawn = table(header, "Category", "Calls", "Time", "Share", left=(1,))
+    for row, name in zip(shown, readable_names([row.name for row in shown]), strict=True):
+        drawn.add_row(
+            Fitted(name),
+            label_of(row.category),
+            format_count(row.calls),
+            format_ns(row.time_ns),
+            format_share(row.time_share),
+        )
+    return drawn
+
+
+def gaps_table(result: Analysis) -> Table | None:
+    """Return the five largest gaps: where in the device's span, how long, between which kernels."""
+    gaps = result.idle.gaps[:_TOP_GAPS]
+    if not gaps:
+        return None
+    starts = {row.device: row.start_ns for row in result.devices}
+    several = ["Device"] if len(result.devices) > 1 else []
+    first = len(several)
+    drawn = table(
+        *several,
+        "Largest gaps",
+        "Idle",
+        "After",
+        "Before",
+        wide=(first + 2, first + 3),
+        left=range(first),
+    )
+    for gap in gaps:
+        start_ns = starts.get(gap.device)
+        offset = MISSING if start_ns is None else f"at {format_ns(gap.start_ns - start_ns)}"
+        device = [MISSING if gap.device is None else str(gap.device)] if several else []
+        drawn.add_row(
+            *device,
+            offset,
+            format_ns(gap.time_ns),
+            Fitted(readable_name(gap.before)),
+            Fitted(readable_name(gap.after)),
+        )
+    return drawn
+
+
+def left_out_table(runs: Sequence[Analysis]) -> Table:
+    """Return every row of `left_out`, with the input it is from when there are several."""
+    several = len(runs) > 1
+    wide = (0, 1, 4) if several else (0, 3)
+    drawn = table(*(["Input"] if several else []), "Left out", "Events", "Time", "Why", wide=wide)
+    for run in runs:
+        for row in run.left_out:
+            path = [Fitted(clean(run.trace.path))] if several else []
+            drawn.add_row(*path, *(Text(cell) for cell in left_out_row(row)))
+    return drawn
+
+
+def runs_table(runs: Sequence[Analysis]) -> Table | None:
+    """Return one line an input."""
+    if not runs:
+        return None
+    drawn = table("Input", "Kernels", "Time", "Idle", "Mostly", wide=(0, 4))
+    for run in runs:
+        path, *cells = run_row(run)
+        drawn.add_row(Fitted(path), *(Text(cell) for cell in cells))
+    return drawn
+
+
+def _kernels(basis: Basis) -> str:
+    return "Kernels" if basis == "gpu" else "Ops"

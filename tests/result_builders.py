@@ -1,0 +1,228 @@
+"""Small builders for hand-made results, so that a test states only what it is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tracekit.categories import CATEGORIES
+from tracekit.results import (
+    Analysis,
+    AnalysisSet,
+    AttentionResult,
+    AttentionShare,
+    CategoryTime,
+    DeviceTime,
+    EvidenceTime,
+    Gap,
+    IdleResult,
+    KernelTime,
+    LeftOut,
+    Overall,
+    StageTime,
+    StepTime,
+    TimeTotals,
+    TraceInfo,
+    UnreadableInput,
+)
+from tracekit.units import share_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+US = 1_000
+MS = 1_000_000
+
+FLASH = (
+    "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4, false, false, "
+    "cutlass::bfloat16_t>, false, false, {even}, false>(pytorch_flash::Flash_fwd_params)"
+)
+MULTIPLY = (
+    "void at::native::elementwise_kernel<128, 4, at::native::gpu_kernel_impl_nocast<"
+    "at::native::BinaryFunctor<c10::BFloat16, c10::BFloat16, c10::BFloat16, "
+    "at::native::binary_internal::MulFunctor<float> > >(at::TensorIteratorBase&)::"
+    "{lambda(int)#1}>(int, {lambda(int)#1})"
+)
+GEMM = "nvjet_sm90_tst_128x160_64x5_2x1_v_bz_coopA_bias_TNT"
+CONVOLUTION = (
+    "sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_"
+    "warpgroupsize1x1x1_g1_execute_segment_k_off_kernel__5x_cudnn"
+)
+
+
+def trace_info(**changes: Any) -> TraceInfo:
+    info = TraceInfo(
+        path="runs/sdxl/trace.json.gz",
+        pass_=None,
+        rank=None,
+        world_size=None,
+        device_name="NVIDIA H100 80GB HBM3",
+        torch="2.9.0+cu128",
+        basis="gpu",
+        events=48_231,
+        gpu_events=3_912,
+        truncated=False,
+    )
+    return replace(info, **changes)
+
+
+def categories(times: Mapping[str, tuple[int, int]]) -> tuple[CategoryTime, ...]:
+    """All ten rows from `{slug: (kernels, time_ns)}`."""
+    whole = sum(time_ns for _, time_ns in times.values())
+    rows = ((slug, *times.get(slug, (0, 0))) for slug in CATEGORIES)
+    return tuple(CategoryTime(slug, n, ns, share_of(ns, whole)) for slug, n, ns in rows)
+
+
+def analysis(
+    times: Mapping[str, tuple[int, int]] | None = None, *, idle_ns: int = 0, **changes: Any
+) -> Analysis:
+    """One analysis of one device that is busy for the sum of `{slug: (kernels, time_ns)}`."""
+    rows = categories(times or {})
+    kernel_ns = sum(row.time_ns for row in rows)
+    total = TimeTotals(kernel_ns + idle_ns, kernel_ns, idle_ns, kernel_ns)
+    device = DeviceTime(0, total.span_ns, total.busy_ns, total.idle_ns, kernel_ns, start_ns=0)
+    result = Analysis(
+        trace=trace_info(),
+        time=total,
+        devices=(device,) if kernel_ns else (),
+        corrected=None,
+        categories=rows,
+        evidence=(),
+        top_kernels=(),
+        stages=(),
+        attention=AttentionResult(),
+        idle=IdleResult(None, (), (), 0, 0),
+        roofline=None,
+    )
+    return replace(result, **changes)
+
+
+def empty() -> Analysis:
+    return analysis(
+        trace=trace_info(path="empty.json", device_name=None, torch=None, events=0, gpu_events=0)
+    )
+
+
+def kernel(name: str | None, category: str, calls: int, time_ns: int, whole: int) -> KernelTime:
+    each = time_ns // calls
+    return KernelTime(name, category, calls, time_ns, share_of(time_ns, whole), each, each)
+
+
+def stage(
+    name: str | None, time_ns: int, *, start_ns: int, span_ns: int, **changes: Any
+) -> StageTime:
+    step = StepTime(0, 100, start_ns, start_ns + span_ns, time_ns, time_ns, {"linear": time_ns})
+    row = StageTime(
+        stage=name,
+        source="annotation" if name else None,
+        steps=1,
+        traced_steps=1,
+        kernels=100,
+        start_ns=start_ns,
+        end_ns=start_ns + span_ns,
+        busy_ns=time_ns,
+        time_ns=time_ns,
+        categories={"linear": time_ns // 2, "conv": time_ns // 4, "norm": time_ns // 8},
+        per_step=(step,) if name else (),
+    )
+    return replace(row, **changes)
+
+
+TYPICAL_TIMES = {
+    "conv": (1_203, 12_912_345),
+    "linear": (1_480, 24_101_020),
+    "attention": (210, 10_530_777),
+    "temporal_attention": (96, 4_400_123),
+    "norm": (402, 3_120_456),
+    "elementwise": (1_380, 2_900_789),
+    "embedding": (4, 12_400),
+    "memory": (77, 520_300),
+    "other": (3, 2_112),
+}
+
+
+def typical(**changes: Any) -> Analysis:
+    """A text-to-video run with everything that a report can show, at realistic sizes."""
+    whole = sum(time_ns for _, time_ns in TYPICAL_TIMES.values())
+    gaps = (
+        Gap(0, 22_800_000, 9_412_345, "vae_decode", GEMM, CONVOLUTION),
+        Gap(0, 4_200_500, 1_204_100, "denoise", FLASH.format(even="true"), MULTIPLY),
+        Gap(0, 61_000_200, 402_100, "denoise", "Memcpy HtoD (Pageable -> Device)", GEMM),
+        Gap(0, 61_900_200, 88_000, None, None, "核函数_注意力_前向"),
+    )
+    result = analysis(
+        TYPICAL_TIMES,
+        idle_ns=70_300_000,
+        evidence=(
+            EvidenceTime("op", 4_700, whole - whole // 50, 0.98),
+            EvidenceTime("name", 155, whole // 50, 0.02),
+        ),
+        top_kernels=(
+            kernel(GEMM, "linear", 372, 14_012_000, whole),
+            kernel(CONVOLUTION, "conv", 146, 8_400_000, whole),
+            kernel(FLASH.format(even="true"), "attention", 140, 5_800_000, whole),
+            kernel(FLASH.format(even="false"), "attention", 70, 4_700_000, whole),
+            kernel(MULTIPLY, "elementwise", 566, 1_200_000, whole),
+            kernel("核函数_注意力_前向", "temporal_attention", 96, 4_400_123, whole),
+            kernel("Memcpy DtoD (Device -> Device)", "memory", 70, 500_000, whole),
+        ),
+        stages=(
+            stage("text_encoder", 1_200_000, start_ns=0, span_ns=9_000_000),
+            stage(
+                "denoise",
+                48_000_000,
+                start_ns=9_000_000,
+                span_ns=92_000_000,
+                steps=50,
+                traced_steps=4,
+                categories={
+                    "temporal_attention": 30_000_000,
+                    "conv": 10_000_000,
+                    "communication": 8_000_000,
+                },
+            ),
+            stage("vae_decode", 8_100_000, start_ns=101_000_000, span_ns=27_000_000),
+            stage(None, 1_200_345, start_ns=0, span_ns=128_000_000, steps=None, traced_steps=None),
+        ),
+        attention=AttentionResult(
+            by_axis=(
+                AttentionShare("spatial", 140, 7_000_000, 7 / 14.93),
+                AttentionShare("temporal", 96, 4_400_123, 4.4 / 14.93),
+                AttentionShare(None, 70, 3_530_777, 3.53 / 14.93),
+            ),
+            by_kind=(
+                AttentionShare("self", 236, 11_400_123, 11.4 / 14.93),
+                AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93),
+            ),
+        ),
+        idle=IdleResult(None, (), gaps, 1_804, len(gaps)),
+        left_out=(
+            LeftOut(
+                "gpu_user_annotation",
+                60,
+                None,
+                "mirrors of CPU annotations on the GPU's timeline: they are no GPU work",
+            ),
+            LeftOut("overhead", 12, 4_100_000, "time of the profiler itself"),
+        ),
+    )
+    return replace(result, **changes)
+
+
+def ranks(*runs: Analysis, unreadable: Mapping[str, str] | None = None) -> AnalysisSet:
+    """A set of analyses with their sums."""
+    times = {
+        slug: (
+            sum(run.categories[index].kernels for run in runs),
+            sum(run.categories[index].time_ns for run in runs),
+        )
+        for index, slug in enumerate(CATEGORIES)
+    }
+    total = TimeTotals(
+        *(
+            sum(getattr(run.time, name) for run in runs)
+            for name in ("span_ns", "busy_ns", "idle_ns", "kernel_ns")
+        )
+    )
+    bad = tuple(UnreadableInput(path, error) for path, error in (unreadable or {}).items())
+    return AnalysisSet(runs, Overall(total, categories(times), bad))
