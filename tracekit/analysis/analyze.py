@@ -82,14 +82,11 @@ def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput])
 def _trace_info(table: KernelTable, pass_name: str | None) -> TraceInfo:
     trace, metadata = table.linked.trace, table.linked.trace.metadata
     basis: Basis = "gpu" if table.linked.basis == "gpu" else "cpu"
-    distributed = metadata.get("distributedInfo")
     return TraceInfo(
         path=trace.path,
         pass_=pass_name,
         rank=trace.rank,
-        world_size=_positive(distributed.get("world_size"))
-        if isinstance(distributed, dict)
-        else None,
+        world_size=_world_size(metadata),
         device_name=_device_name(table),
         torch=_text(metadata.get("torch_version") or metadata.get("pytorch_version")),
         basis=basis,
@@ -134,6 +131,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _positive(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return value if is_count else None
+def _world_size(metadata: dict[str, Any]) -> int | None:
+    info = metadata.get("distributedInfo")
+    size = info.get("world_size") if isinstance(info, dict) else None
+    return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None

@@ -30,4 +30,5 @@ def gaps_between(start_ns: IntArray, end_ns: IntArray) -> tuple[IntArray, IntArr
 
 
 def _gap_lengths(start: IntArray, reach: IntArray) -> IntArray:
-    return np.maximum(start[1:] - reach[:-1], 0)
+    lengths: IntArray = np.maximum(start[1:] - reach[:-1], 0)
+    return lengths

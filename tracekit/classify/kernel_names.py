@@ -170,6 +170,7 @@ _CONV = (
         r" subtensorop scalepackedtensor miopen",
     ),
     _line(CONV, 0.8, "GEMM or helper of cuDNN, which serves convolutions", r"cudnn"),
+    _line(ATTENTION, 0.7, "kernel named after attention", r"attention (?<![a-z])attn"),
 )
 
 _LINEAR = (
@@ -180,7 +181,7 @@ _LINEAR = (
         r"marlin gptq exllama awq_ machete deep_gemm w\d{1,2}a\d{1,2} mul_mat_q"
         r" (?:int[48]|fp[48]|i8|[48]bit|block_scale)[a-z_]{0,20}(?:(?<!fb)gemm|gemv|matmul|_mm)"
         r" gem[mv]_?(?:[48]bit|int[48]|fp[48]|a8w) group(?:ed)?_?(?:gemm|mm|matmul) fused_moe"
-        r" moe_gemm ^bmm_[a-za-z]{0,10}e\dm\d matmul_ogs",
+        r" moe_gemm ^bmm_[a-z]{0,10}e\dm\d matmul_ogs",
     ),
     _line(
         LINEAR,
@@ -242,7 +243,7 @@ _OTHER = (
         OTHER,
         0.7,
         "expert routing, box suppression or a wait",
-        r"routing (?<![a-z])nms spin_kernel moe_align bucketize_sparse offsets_range",
+        r"routing moe_?sorting (?<![a-z])nms spin_kernel moe_align bucketize_sparse offsets_range",
     ),
 )
 
@@ -321,7 +322,6 @@ _ELEMENTWISE = (
         r"reduce_kernel tensor_kernel_scan devicescan (?<![a-z])cumsum wrapped_scan",
     ),
     _line(OTHER, 0.4, "primitive of CUB, Thrust or rocPRIM", r"cub:: rocprim thrust"),
-    _line(ATTENTION, 0.7, "its name speaks of attention", r"attention (?<![a-z])attn"),
 )
 
 PATTERNS: Final = (

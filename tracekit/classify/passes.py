@@ -24,7 +24,7 @@ Pass = Callable[[Situation], Verdict | None]
 
 
 def by_decisive_op(situation: Situation) -> Verdict | None:
-    """Decide by an op that everything inside it serves: a convolution, a linear layer …"""
+    """Decide by an op that everything inside it serves: a convolution, a linear layer."""
     for name in (*situation.op_stack, *situation.backward_stack):
         rule = rule_for_op(name)
         if rule is not None and rule.decisive:

@@ -68,12 +68,10 @@ def refuse_unsupported(path: str, first_bytes: bytes) -> None:
         )
     if first_bytes.startswith(b"\x1f\x8b") or _looks_like_json(first_bytes):
         return
-    if (
-        _XPLANE.search(first_bytes[:4096])
-        and first_bytes.translate(None, _TEXT_CONTROL) != first_bytes
-    ):
+    is_binary = first_bytes.translate(None, _TEXT_CONTROL) != first_bytes
+    if is_binary and _XPLANE.search(first_bytes[:4096]):
         raise UnsupportedInputError(
-            f"{path}: is an XPlane protobuf as JAX and XLA write; tracekit reads torch.profiler traces"
+            f"{path}: is an XPlane protobuf of JAX/XLA; tracekit reads torch.profiler traces"
         )
     if b"\0" in first_bytes[:4096]:
         raise InputError(

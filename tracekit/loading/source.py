@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -45,9 +44,7 @@ class ByteSource:
         with closing(_open(self.path)) as stream:
             first = self._read(stream)
             if not first:
-                raise InputError(
-                    f"{self.path}: the file is empty (0 bytes); record the trace again"
-                )
+                raise InputError(f"{self.path}: is empty (0 bytes); record the trace again")
             refuse_unsupported(self.path, first)
             is_gzip = first.startswith(GZIP_MAGIC)
             chunks = self._gunzip(stream, first) if is_gzip else self._plain(stream, first)
@@ -69,7 +66,7 @@ class ByteSource:
         while True:
             try:
                 data = inflate.decompress(pending, self._chunk_bytes)
-            except (isal_zlib.IsalError, zlib.error) as error:
+            except isal_zlib.error as error:
                 self.damage = f"its gzip data is damaged ({error})"
                 return
             if data:
