@@ -35,19 +35,19 @@ def render(
     CR LF as RFC 4180 asks. Raises `ValueError` for a format that is not in `FORMATS`.
     """
     if format == "text":
-        from . import text
+        from tracekit.reports import text
 
         return text.render(result, width=width, color=color)
     if format == "json":
-        from . import json_report
+        from tracekit.reports import json_report
 
         return json_report.render(result)
     if format == "csv":
-        from . import csv_report
+        from tracekit.reports import csv_report
 
         return csv_report.render(result)
     if format == "markdown":
-        from . import markdown
+        from tracekit.reports import markdown
 
         return markdown.render(result)
     raise ValueError(f"unknown format {format!r}: choose from {', '.join(FORMATS)}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tracekit.reports.names import clean
+from tracekit.reports.sentences import largest
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
-
-from .names import clean
-from .sentences import largest
 
 if TYPE_CHECKING:
     from tracekit.results import Analysis, LeftOut, StageTime

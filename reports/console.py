@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from .names import fit
+from tracekit.reports.names import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

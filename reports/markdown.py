@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from tracekit.reports import sentences
+from tracekit.reports.cells import OUTSIDE, left_out_row, run_row, stage_row
+from tracekit.reports.names import clean
+from tracekit.reports.palette import label_of
 from tracekit.results import Analysis, AnalysisSet
 from tracekit.units import format_count, format_ns, format_share
-
-from . import sentences
-from .cells import OUTSIDE, left_out_row, run_row, stage_row
-from .names import clean
-from .palette import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

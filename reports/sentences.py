@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import WEAK_EVIDENCES
+from tracekit.reports.names import clean
+from tracekit.reports.palette import label_of
 from tracekit.units import format_count, format_ns, format_share, share_of
-
-from .names import clean
-from .palette import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

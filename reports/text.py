@@ -8,14 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tracekit.results import Analysis, AnalysisSet
-from tracekit.units import format_count
-
-from . import sentences
-from .console import BOLD, DIM, NARROWEST, NOTE, draw
-from .names import clean, fit
-from .sentences import plural
-from .text_tables import (
+from tracekit.reports import sentences
+from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw
+from tracekit.reports.names import clean, fit
+from tracekit.reports.sentences import plural
+from tracekit.reports.text_tables import (
     attention_table,
     categories_table,
     devices_table,
@@ -25,6 +22,8 @@ from .text_tables import (
     runs_table,
     stages_table,
 )
+from tracekit.results import Analysis, AnalysisSet
+from tracekit.units import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
+from tracekit.reports.cells import left_out_row, run_row, stage_row
+from tracekit.reports.console import DIM, Fitted, bar, table
+from tracekit.reports.names import clean, readable_name, readable_names
+from tracekit.reports.palette import color_of, label_of
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
-
-from .cells import left_out_row, run_row, stage_row
-from .console import DIM, Fitted, bar, table
-from .names import clean, readable_name, readable_names
-from .palette import color_of, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

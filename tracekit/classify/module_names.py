@@ -6,7 +6,9 @@ import re
 from typing import Final
 
 _NUMBER: Final = re.compile(r"_\d+$")
-_TEMPORAL: Final = re.compile(r"temporal|motion_?module|^time_?attention", re.IGNORECASE)
+_TEMPORAL: Final = re.compile(
+    r"temporal|motion_?module|animatediff|^time_?attention", re.IGNORECASE
+)
 _NORM: Final = re.compile(
     r"(?:^|[a-z\d_])(?:Layer|RMS|Rms|Group|Batch|Instance|Local|Global)?Norm(?:alization)?"
     r"(?:\dd|32|16|Gated|Affine|Fp32|FP32|Layer|Act|NormAct)*$|^(?:T5LayerNorm|LRN|GRN)$"

@@ -234,19 +234,23 @@ PATTERNS: Final = (
         ATTENTION,
         decisive=True,
     ),
-    _pattern(r"(?:prefill|decode)_with_|^sage_|^spas_|(?:^|_)na[123]d", ATTENTION, decisive=True),
+    _pattern(
+        r"(?:prefill|decode)_with_|^sage_|^spas_|qk_int8|quant_per_(?:block|warp)|(?:^|_)na[123]d",
+        ATTENTION,
+        decisive=True,
+    ),
     _pattern(
         r"attention|(?:^|_)attn(?:_|$)|gated_delta_rule|merge_(?:attn_)?states?",
         ATTENTION,
         decisive=True,
     ),
     _pattern(r"(?:rms|layer|group|batch|instance)_?norm|qk_norm", NORM, decisive=True),
-    _pattern(r"(?:^|_)conv(?:olution)?(?:[123]d)?(?:_|$)", CONV, decisive=True),
+    _pattern(r"(?:^|_)conv(?:olution)?(?:[123]d)?(?:_|$)|^implicit_gemm", CONV, decisive=True),
     _pattern(r"moe_(?:align|fused_gate)|top_?[kp](?:_|$)|sampling_from|routing", OTHER),
     _pattern(r"moe_(?:un)?permute|_repack(?:_|$)", MEMORY),
     _pattern(r"(?:^|_)(?:bmm|baddbmm)(?:_|$)|batched_gemm", LINEAR),
     _pattern(_WORD_GEMM, LINEAR, decisive=True),
-    _pattern(r"wvsplitk|llmm1|(?:^|_)sparse_?(?:add)?mm(?:_|$)", LINEAR, decisive=True),
+    _pattern(r"wv_?split_?k|llmm1|(?:^|_)sparse_?(?:add)?mm(?:_|$)", LINEAR, decisive=True),
     _pattern(r"rotary|(?:^|_)rope(?:_|$)", ELEMENTWISE),
     _pattern(
         r"split_?(?:embedding|lookup)|embedding_(?:bag|lookup)|permute_\w*emb",
@@ -276,7 +280,7 @@ PRODUCT: Final = re.compile(_WORD_GEMM)
 
 NAMESPACES: Final = (
     _pattern(
-        r"^(?:flash_attn|xformers_flash|sage_?attn|spas_sage|natten|flash_mla|vllm_flash)",
+        r"^(?:flash_attn|xformers_flash|sage_?att|spas_sage|natten|flash_mla|vllm_flash)",
         ATTENTION,
         decisive=True,
     ),

@@ -20,8 +20,8 @@ from tracekit.classify.op_table import RULES
 class NameVerdict:
     """What a kernel's name alone says.
 
-    `confidence`: 0 to 1, the share of such kernels that serve `category` (measured where real
-    traces allowed it). `reason`: one clause.
+    `confidence`: 0 to 1, the share of such kernels that is expected to serve `category`.
+    `reason`: one clause.
     """
 
     category: str

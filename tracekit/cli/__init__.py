@@ -44,7 +44,9 @@ def run(args: list[str] | None = None) -> int:
     machine cannot do it, 130 interrupted.
     """
     try:
-        cli.main(args, prog_name="tracekit", standalone_mode=False)
+        # Not cli.main(): it turns a closed pipe into exit code 1.
+        with cli.make_context("tracekit", sys.argv[1:] if args is None else args) as context:
+            cli.invoke(context)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
