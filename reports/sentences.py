@@ -48,7 +48,8 @@ def subject(trace: TraceInfo) -> str:
         parts.append(clean(trace.device_name))
     elif trace.basis == "gpu":
         parts.append("unknown device")
-    parts.append("unknown torch" if trace.torch is None else f"torch {clean(trace.torch)}")
+    if trace.torch is not None:
+        parts.append(f"torch {clean(trace.torch)}")
     if trace.rank is not None:
         of = "" if trace.world_size is None else f" of {trace.world_size}"
         parts.append(f"rank {trace.rank}{of}")

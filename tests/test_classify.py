@@ -63,6 +63,44 @@ def test_by_generic_op(kernel: str, activity: str, stack: tuple[str, ...], categ
     assert (verdict.category, verdict.evidence) == (category, "op")
 
 
+@pytest.mark.parametrize(
+    ("converts", "kernel", "category"),
+    [
+        (True, COPY, "elementwise"),
+        (False, CAST, "memory"),
+        (None, CAST, "elementwise"),
+        (None, COPY, "memory"),
+    ],
+)
+def test_the_types_of_a_copy_count_before_its_name(
+    converts: bool | None, kernel: str, category: str
+) -> None:
+    verdict = passes.by_generic_op(
+        Situation(kernel, "kernel", ("aten::to", "aten::copy_"), converts=converts)
+    )
+    assert verdict is not None
+    assert verdict.category == category
+
+
+def test_copies_serve_the_op_around_them() -> None:
+    verdict = passes.by_generic_op(Situation(COPY, "kernel", ("aten::matmul", "aten::clone")))
+    assert verdict is not None
+    assert verdict.category == "linear"
+
+
+def test_collectives_keep_their_category_inside_other_ops() -> None:
+    inside = Situation("ncclDevKernel_AllGather", "kernel", ("aten::scaled_dot_product_attention",))
+    assert passes.decide(inside).category == "communication"
+
+
+def test_copies_know_their_types(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for i, types in enumerate((["float", "c10::Half"], ["float", "float"])):
+        b.op("aten::copy_", 100 * i, 50, **{"Input type": types})
+        b.launched(COPY, 100 * i + 10, 1000 + 100 * i, 5)
+    assert categories(b, tmp_path / "t.json") == ["elementwise", "memory"]
+
+
 def test_by_norm_module() -> None:
     inside = Situation(MUL, "kernel", ("aten::mul",), module_hint="norm", module="T5LayerNorm")
     verdict = passes.by_norm_module(inside)

@@ -10,7 +10,16 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from tracekit.categories import ATTENTION, ELEMENTWISE, MEMORY, NORM, OTHER, TEMPORAL_ATTENTION
+from tracekit.categories import (
+    ATTENTION,
+    COMMUNICATION,
+    ELEMENTWISE,
+    LINEAR,
+    MEMORY,
+    NORM,
+    OTHER,
+    TEMPORAL_ATTENTION,
+)
 from tracekit.classify.kernel_names import verdict_for_kernel_name
 from tracekit.classify.op_rules import OpRule, rule_for_op
 from tracekit.classify.situation import Situation, Verdict
@@ -20,7 +29,23 @@ _CAST_KERNEL: Final = re.compile(
 )
 """ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu)."""
 
+_TRANSFERS: Final = ("gpu_memcpy", "gpu_memset")
+
 Pass = Callable[[Situation], Verdict | None]
+
+
+def by_collective_kernel(situation: Situation) -> Verdict | None:
+    """Decide for the kernels of collective libraries, which keep their category in any op."""
+    if situation.activity == "cpu_op":
+        return None
+    found = verdict_for_kernel_name(situation.kernel or "", situation.activity)
+    if found.category != COMMUNICATION:
+        return None
+    for name in (*situation.op_stack, *situation.backward_stack):
+        rule = rule_for_op(name)
+        if rule is not None and rule.category == COMMUNICATION:
+            return Verdict(COMMUNICATION, "op", _serves(situation, name))
+    return Verdict(COMMUNICATION, "name", found.reason, found.confidence)
 
 
 def by_decisive_op(situation: Situation) -> Verdict | None:
@@ -49,12 +74,18 @@ def by_norm_module(situation: Situation) -> Verdict | None:
 
 
 def by_generic_op(situation: Situation) -> Verdict | None:
-    """Decide by the innermost op that means the same wherever it stands."""
+    """Decide by the innermost op that means the same wherever it stands.
+
+    Copies, casts and fills serve the op around them; alone, the outermost of them counts.
+    """
+    helper: tuple[str, OpRule] | None = None
     for name in (*reversed(situation.backward_stack), *reversed(situation.op_stack)):
         rule = rule_for_op(name)
-        if rule is not None:
+        if rule is not None and not rule.helper:
             return _of_generic(situation, name, rule)
-    return None
+        if rule is not None:
+            helper = (name, rule)
+    return None if helper is None else _of_helper(situation, *helper)
 
 
 def by_kernel_name(situation: Situation) -> Verdict | None:
@@ -67,6 +98,7 @@ def by_kernel_name(situation: Situation) -> Verdict | None:
 
 
 PASSES: Final[tuple[Pass, ...]] = (
+    by_collective_kernel,
     by_decisive_op,
     by_written_attention,
     by_norm_module,
@@ -87,11 +119,22 @@ def decide(situation: Situation) -> Verdict:
 
 
 def _of_generic(situation: Situation, name: str, rule: OpRule) -> Verdict:
-    if situation.activity in ("gpu_memcpy", "gpu_memset") and rule.category != MEMORY:
+    if situation.activity in _TRANSFERS and rule.category != LINEAR:
         return Verdict(MEMORY, "op", f"{situation.activity[4:]} issued by {name}")
-    if rule.category == MEMORY and _CAST_KERNEL.search(situation.kernel or ""):
-        return Verdict(ELEMENTWISE, "op", f"{name} converts between types")
     return Verdict(rule.category, "op", f"issued by {name}")
+
+
+def _of_helper(situation: Situation, name: str, rule: OpRule) -> Verdict:
+    if situation.activity in _TRANSFERS:
+        return Verdict(MEMORY, "op", f"{situation.activity[4:]} issued by {name}")
+    if rule.category not in (MEMORY, ELEMENTWISE):
+        return Verdict(rule.category, "op", f"issued by {name}")
+    converts = situation.converts
+    if converts is None:
+        converts = _CAST_KERNEL.search(situation.kernel or "") is not None
+    if converts:
+        return Verdict(ELEMENTWISE, "op", f"{name} converts between types")
+    return Verdict(MEMORY, "op", f"{name} moves data without converting it")
 
 
 def _serves(situation: Situation, name: str) -> str:

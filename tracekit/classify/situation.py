@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+import msgspec
 import numpy as np
 
 from tracekit.classify.module_names import module_hint
 from tracekit.linking.link import PHASES, Linked
 from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray
+
+_COPIES: Final = ("aten::copy_",)
+"""Ops whose first two inputs are where data goes and where it comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,7 @@ class Situation:
     `op_stack` holds the names of the enclosing ops, outermost first: those of the forward pass
     for backward work, with the backward ops themselves in `backward_stack`. `module_hint` is what
     the innermost telling module says ("norm", "temporal_attention"), `module` its class.
+    `converts` says whether a copy changes the type of its data, null where types are not known.
     """
 
     kernel: str | None
@@ -27,6 +33,7 @@ class Situation:
     module_hint: str | None = None
     module: str | None = None
     in_written_attention: bool = False
+    converts: bool | None = None
     phase: str = "forward"
 
 
@@ -49,6 +56,7 @@ def distinct_situations(
     stack = _path_of(linked, linked.forward_op)
     backward = np.where(linked.forward_op != linked.op, _path_of(linked, linked.op), -1)
     hints = [module_hint(path) for path in linked.modules.paths]
+    converts = _conversions(linked)
     distinct_hints = list(dict.fromkeys(hints))
     hint_code = np.array([distinct_hints.index(hint) for hint in hints] + [-1], np.int64)
     columns = (
@@ -59,6 +67,7 @@ def distinct_situations(
         hint_code[linked.module],
         in_written_attention.astype(np.int64),
         linked.phase.astype(np.int64),
+        converts,
     )
     first, situation_of = _distinct_rows(columns)
     names = _stack_names(linked)
@@ -75,10 +84,28 @@ def distinct_situations(
                 module_hint=hint[0],
                 module=hint[1],
                 in_written_attention=bool(in_written_attention[row]),
+                converts=None if converts[row] < 0 else bool(converts[row]),
                 phase=PHASES[linked.phase[row]],
             )
         )
     return situations, situation_of
+
+
+def _conversions(linked: Linked) -> IntArray:
+    """Return 1 where an activity's op copies into another type, 0 into the same, else -1."""
+    ops, texts = linked.trace.ops, linked.trace.strings
+    unknown = np.full(len(linked), -1, np.int64)
+    if not len(ops):
+        return unknown
+    is_copy = np.array([*(text in _COPIES for text in texts), False], np.bool_)
+    codes = np.unique(ops.input_types[is_copy[ops.name] & (ops.input_types >= 0)])
+    by_types = np.full(len(texts) + 1, -1, np.int64)
+    for code in codes.tolist():
+        types = msgspec.json.decode(texts[code])
+        if isinstance(types, list) and len(types) > 1 and all(types[:2]):
+            by_types[code] = types[0] != types[1]
+    copies = (linked.op >= 0) & is_copy[ops.name[linked.op]]
+    return np.where(copies, by_types[ops.input_types[linked.op]], -1)
 
 
 def _path_of(linked: Linked, op: IntArray) -> IntArray:

@@ -15,7 +15,6 @@ from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, IntArray, SmallArray
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 COLUMNS: Final = (
@@ -103,8 +102,8 @@ class KernelTable:
 
         return pa.table(self._arrow_columns(), schema=arrow_schema())
 
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the table as a pandas DataFrame with nullable types.
+    def to_pandas(self) -> Any:
+        """Return the table as a pandas DataFrame: nullable numbers, texts as categories.
 
         Raises
         ------
@@ -119,12 +118,12 @@ class KernelTable:
             raise MissingDependencyError(
                 "a DataFrame needs pandas: pip install 'gpu-tracekit[pandas]'"
             ) from error
-        return pd.DataFrame(
-            {
-                name: pd.array(column.to_pylist(), dtype=_PANDAS_DTYPES[str(column.type)])
-                for name, column in zip(COLUMNS, self.to_arrow().columns, strict=True)
-            }
-        )
+        nullable = {
+            "int64": pd.Int64Dtype(),
+            "double": pd.Float64Dtype(),
+            "bool": pd.BooleanDtype(),
+        }
+        return self.to_arrow().to_pandas(types_mapper=lambda kind: nullable.get(str(kind)))
 
     def _of_activity(self, name: str) -> IntArray:
         if self.linked.basis == "cpu":
@@ -162,14 +161,6 @@ class KernelTable:
             "flops": _integers(np.full(count, NULL, np.int64)),
             "bytes": _integers(self._of_activity("size_bytes")),
         }
-
-
-_PANDAS_DTYPES: Final = {
-    "int64": "Int64",
-    "double": "Float64",
-    "bool": "boolean",
-    "dictionary<values=string, indices=int32, ordered=0>": "string",
-}
 
 
 def arrow_schema() -> pa.Schema:

@@ -52,7 +52,7 @@ TABLE_OF: Final = {
 }
 """The table that holds each category of complete (`ph: X`) events, torch 1.8's names included."""
 
-_TABLE_OF_ANY: Final[dict[str | None, str]] = {**TABLE_OF}
+_TABLE_OF_ANY: Final[dict[str | None, str]] = dict(TABLE_OF.items())
 
 _MIRRORS: Final = frozenset({"gpu_user_annotation", "Trace"})
 """Complete events that repeat what others say: annotations seen from the GPU, the window."""

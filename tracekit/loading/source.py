@@ -15,6 +15,8 @@ from tracekit.loading.refuse import refuse_unsupported
 GZIP_MAGIC: Final = b"\x1f\x8b"
 """First two bytes of a gzip member (RFC 1952, section 2.3.1)."""
 
+# The library's stubs declare the exception class as an instance.
+_DAMAGED: Final = cast("type[Exception]", isal_zlib.error)
 _GZIP_WBITS: Final = 31
 _READ_BYTES: Final = 1 << 18
 
@@ -66,7 +68,7 @@ class ByteSource:
         while True:
             try:
                 data = inflate.decompress(pending, self._chunk_bytes)
-            except isal_zlib.error as error:
+            except _DAMAGED as error:
                 self.damage = f"its gzip data is damaged ({error})"
                 return
             if data:
