@@ -232,6 +232,7 @@ def test_an_annotation_of_most_launches_is_a_stage(linked: Linker) -> None:
         "FSDP::all_gather",
         "## Call CompiledFxGraph fabc ##",
         "Torch-Compiled Region: 0/0",
+        "CUDAGraphNode.record (dynamo_timed)",
     ],
 )
 def test_annotations_of_pytorch_are_no_stages(linked: Linker, name: str) -> None:

@@ -31,6 +31,7 @@ _OF_PYTORCH: Final = re.compile(
     r"|## Call CompiledFxGraph"
     r"|Torch-Compiled Region"
     r"|TorchDynamo |AOTDispatcher |Pregraph bytecode|CompiledFunction"
+    r"|.* \(dynamo_timed\)$"
     r"|Inductor |Triton|PyTorch Profiler"
     r"|Iteration Start)"
 )
