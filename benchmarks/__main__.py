@@ -113,10 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 4
     except KeyboardInterrupt:
         return 130
-    lines = [render(rows, markdown=args.format == "markdown"), machine(options.repeats)]
+    markdown = args.format == "markdown"
+    lines = [render(rows, markdown).rstrip(), "", machine(options.repeats)]
     if wants_hta and not has_hta():
         lines.append("HTA is not installed, nothing is compared: pip install 'gpu-tracekit[hta]'")
-    lines.extend(note for row in rows for note in row.notes)
+    lines.extend(f"- {note}" for row in rows for note in row.notes)
     text = "\n".join(lines) + "\n"
     if args.output:
         args.output.write_text(text, encoding="utf-8")

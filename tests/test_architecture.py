@@ -29,15 +29,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.runfolder": BASE,
     "tracekit.loading": BASE | {"tracekit.trace"},
     "tracekit.linking": BASE | {"tracekit.trace"},
-    "tracekit.classify": BASE | {"tracekit.trace", "tracekit.linking"},
+    "tracekit.classifying": BASE | {"tracekit.trace", "tracekit.linking"},
     "tracekit.analysis": BASE
-    | {"tracekit.trace", "tracekit.linking", "tracekit.classify", "tracekit.results"},
+    | {"tracekit.trace", "tracekit.linking", "tracekit.classifying", "tracekit.results"},
     "tracekit.api": BASE
     | {
         "tracekit.trace",
         "tracekit.loading",
         "tracekit.linking",
-        "tracekit.classify",
+        "tracekit.classifying",
         "tracekit.analysis",
         "tracekit.results",
         "tracekit.runfolder",
@@ -165,3 +165,9 @@ def test_errors_carry_the_exit_codes_of_the_command_line() -> None:
         "MissingDependencyError": 4,
         "HostError": 5,
     }
+
+
+def test_public_names_are_never_hidden_by_subpackages() -> None:
+    subpackages = {path.parent.name for path in (ROOT / "tracekit").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "tracekit").glob("*.py")}
+    assert not (subpackages | modules) & set(tracekit.__all__)

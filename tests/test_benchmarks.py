@@ -274,3 +274,21 @@ def test_wrong_use(
 ) -> None:
     assert main(arguments) == code
     assert said in capsys.readouterr().err
+
+
+def test_whole_run_without_hta(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("benchmarks.__main__.has_hta", lambda: False)
+    out, keep = tmp_path / "out.md", tmp_path / "kept"
+    arguments = ["--traces", "--source", str(source), "--sizes", "0.01", "--repeats", "1"]
+    assert main([*arguments, "--format", "markdown", "-o", str(out), "--keep", str(keep)]) == 0
+
+    lines = out.read_text(encoding="utf-8").splitlines()
+    (scaled_trace,) = keep.iterdir()
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert cells[0].startswith("tiny x")
+    assert cells[2] == str(len(exact(scaled_trace.read_bytes())))
+    assert all(float(cell) >= 0 for cell in cells[3:7])
+    assert cells[-1] == "-"
+    assert any("pip install 'gpu-tracekit[hta]'" in line for line in lines)

@@ -9,9 +9,9 @@ import pytest
 from builders import TraceBuilder
 from tracekit.api import kernels
 from tracekit.categories import CATEGORIES, EVIDENCES
-from tracekit.classify import passes
-from tracekit.classify.module_names import module_hint
-from tracekit.classify.situation import Situation
+from tracekit.classifying import passes
+from tracekit.classifying.module_names import module_hint
+from tracekit.classifying.situation import Situation
 
 GEMM = "nvjet_sm90_tst_128x160_64x5_2x1_v_bz_TNT"
 COPY = "void at::native::elementwise_kernel<128, 4, at::native::direct_copy_kernel_cuda(int)>"

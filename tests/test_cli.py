@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from builders import TraceBuilder
 from tracekit import __version__
-from tracekit.classify.table import COLUMNS
+from tracekit.classifying.table import COLUMNS
 from tracekit.cli import cli, run
 from tracekit.schemas import read_schema
 

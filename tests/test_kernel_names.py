@@ -20,7 +20,7 @@ from tracekit.categories import (
     NORM,
     OTHER,
 )
-from tracekit.classify.kernel_names import PATTERNS, matching_pattern, verdict_for_kernel_name
+from tracekit.classifying.kernel_names import PATTERNS, matching_pattern, verdict_for_kernel_name
 
 _ATEN = "void at::native::"
 _POINTWISE = f"{_ATEN}vectorized_elementwise_kernel<4, at::native::"

@@ -20,8 +20,8 @@ from tracekit.categories import (
     NORM,
     OTHER,
 )
-from tracekit.classify.op_rules import OpRule, plain_op_name, rule_for_op
-from tracekit.classify.op_table import NAMESPACES, PATTERNS, RULES
+from tracekit.classifying.op_rules import OpRule, plain_op_name, rule_for_op
+from tracekit.classifying.op_table import NAMESPACES, PATTERNS, RULES
 
 DECISIVE = [
     (CONV, "aten::conv2d aten::conv_transpose3d aten::_convolution aten::convolution_backward"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracekit.api import analyze, classify, kernels, link, load, open_run
-    from tracekit.classify.table import KernelTable
+    from tracekit.classifying.table import KernelTable
     from tracekit.errors import (
         InputError,
         MissingDependencyError,
@@ -37,7 +37,7 @@ _HOME_OF = {
     "link": "tracekit.api",
     "load": "tracekit.api",
     "open_run": "tracekit.api",
-    "KernelTable": "tracekit.classify.table",
+    "KernelTable": "tracekit.classifying.table",
     "Trace": "tracekit.trace",
     "Analysis": "tracekit.results",
     "AnalysisSet": "tracekit.results",

@@ -8,8 +8,8 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
 from tracekit.analysis.analyze import analyze_table, combine
-from tracekit.classify.classify import classify
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.classify import classify
+from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
 from tracekit.linking.link import link
 from tracekit.loading.loader import LoadOptions, load_file

@@ -15,7 +15,7 @@ from tracekit.analysis.breakdown import (
 )
 from tracekit.analysis.idle import LISTED_GAPS, idle_gaps
 from tracekit.analysis.stages import stage_times
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.table import KernelTable
 from tracekit.results import (
     Analysis,
     AnalysisSet,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracekit.categories import ATTENTION, CODE_OF, TEMPORAL_ATTENTION
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.table import KernelTable
 from tracekit.results import AttentionResult, AttentionShare
 from tracekit.units import share_of
 

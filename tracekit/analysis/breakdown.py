@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracekit.analysis.intervals import union_ns
 from tracekit.categories import CATEGORIES, EVIDENCES
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.table import KernelTable
 from tracekit.results import CategoryTime, DeviceTime, EvidenceTime, KernelTime, TimeTotals
 from tracekit.trace import NULL, IntArray
 from tracekit.units import share_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracekit.analysis.intervals import gaps_between
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.table import KernelTable
 from tracekit.results import Gap, IdleResult
 from tracekit.trace import NULL
 

@@ -7,7 +7,7 @@ import numpy as np
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.analysis.intervals import union_ns
 from tracekit.categories import CATEGORIES
-from tracekit.classify.table import KernelTable
+from tracekit.classifying.table import KernelTable
 from tracekit.results import StageTime, StepTime
 from tracekit.trace import NULL, IntArray
 

@@ -23,7 +23,7 @@ from tracekit.categories import (
     NORM,
     OTHER,
 )
-from tracekit.classify.triton_names import NameVerdict, is_triton_name, verdict_for_triton_name
+from tracekit.classifying.triton_names import NameVerdict, is_triton_name, verdict_for_triton_name
 
 __all__ = ["NameVerdict", "matching_pattern", "verdict_for_kernel_name"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tracekit.categories import CODE_OF, EVIDENCES, TEMPORAL_ATTENTION
-from tracekit.classify.passes import decide
-from tracekit.classify.situation import distinct_situations
-from tracekit.classify.table import KernelTable
-from tracekit.classify.written_attention import in_written_attention
+from tracekit.classifying.passes import decide
+from tracekit.classifying.situation import distinct_situations
+from tracekit.classifying.table import KernelTable
+from tracekit.classifying.written_attention import in_written_attention
 from tracekit.linking.link import Linked
 from tracekit.linking.stages import assign_stages
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from tracekit.classify.module_names import module_hint
+from tracekit.classifying.module_names import module_hint
 from tracekit.linking.link import PHASES, Linked
 from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.classify.op_rules import rule_for_op
+from tracekit.classifying.op_rules import rule_for_op
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked
 from tracekit.trace import BoolArray, CodeArray, IntArray

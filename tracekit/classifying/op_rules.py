@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from tracekit.categories import COMMUNICATION
-from tracekit.classify.op_table import (
+from tracekit.classifying.op_table import (
     COLLECTIVE_LIBRARY,
     NAMESPACES,
     PATTERNS,
@@ -20,7 +20,7 @@ from tracekit.classify.op_table import (
     RULES,
     OpRule,
 )
-from tracekit.classify.triton_names import is_triton_name, verdict_for_triton_name
+from tracekit.classifying.triton_names import is_triton_name, verdict_for_triton_name
 
 __all__ = ["OpRule", "plain_op_name", "rule_for_op"]
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from tracekit.categories import ATTENTION, CONV, ELEMENTWISE, EMBEDDING, LINEAR, MEMORY, NORM, OTHER
-from tracekit.classify.op_table import RULES
+from tracekit.classifying.op_table import RULES
 
 
 @dataclass(frozen=True, slots=True)

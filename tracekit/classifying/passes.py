@@ -20,9 +20,9 @@ from tracekit.categories import (
     OTHER,
     TEMPORAL_ATTENTION,
 )
-from tracekit.classify.kernel_names import verdict_for_kernel_name
-from tracekit.classify.op_rules import OpRule, rule_for_op
-from tracekit.classify.situation import Situation, Verdict
+from tracekit.classifying.kernel_names import verdict_for_kernel_name
+from tracekit.classifying.op_rules import OpRule, rule_for_op
+from tracekit.classifying.situation import Situation, Verdict
 
 _CAST_KERNEL: Final = re.compile(
     r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
