@@ -162,6 +162,7 @@ def test_errors_carry_the_exit_codes_of_the_command_line() -> None:
         "InputError": 3,
         "TraceFormatError": 3,
         "UnsupportedInputError": 3,
+        "LimitExceededError": 3,
         "MissingDependencyError": 4,
         "HostError": 5,
     }

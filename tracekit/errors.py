@@ -6,6 +6,7 @@
   * InputError (3): the input cannot be used
     * TraceFormatError: it is meant to be a trace and is broken, or holds nothing to analyze
     * UnsupportedInputError: it is a known format that tracekit does not read
+    * LimitExceededError: it is larger than the limits allow; the text names the option
   * MissingDependencyError (4): an extra is not installed
   * HostError (5): this machine cannot do it (no space, not writable, no GPU)
 """
@@ -41,6 +42,10 @@ class TraceFormatError(InputError):
 
 class UnsupportedInputError(InputError):
     """The input is of a known format that tracekit does not read."""
+
+
+class LimitExceededError(InputError):
+    """The input crosses a limit; the text names the option that raises it."""
 
 
 class MissingDependencyError(TracekitError):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracekit.loading.events import NO_ARGS, Event, EventArgs
+from tracekit.loading.limits import LoadLimits
 from tracekit.loading.numbers import MAX_DUR_NS, MAX_START_NS, int_column, ns_of_us_texts
 from tracekit.loading.pools import FragmentPool, TextPool, ThreadPool
 from tracekit.trace import (
@@ -28,6 +29,7 @@ from tracekit.trace import (
 )
 
 Array: TypeAlias = npt.NDArray[Any]
+Chunk: TypeAlias = tuple[int, dict[str, Array]]
 TableT = TypeVar("TableT", bound=Table)
 
 _OLD_KINDS: Final = {"Kernel": "kernel", "Memcpy": "gpu_memcpy", "Memset": "gpu_memset"}
@@ -71,73 +73,98 @@ _NO_DURATION: Final = {
 
 
 class Columns:
-    """Everything collected from one file so far."""
+    """Everything collected from one file so far.
 
-    def __init__(self) -> None:
-        self.texts = TextPool()
+    `segment` numbers the stretch of the file that events come from: workers take stretches in any
+    order, and tables are put together in the order of the file.
+    """
+
+    def __init__(self, limits: LoadLimits) -> None:
+        self.segment = 0
+        self.nbytes = 0
+        self.texts = TextPool(limits)
         self.fragments = FragmentPool(self.texts)
         self.threads = ThreadPool()
         self.events = 0
         self.process_names: set[str] = set()
         self.categories: set[str] = set()
-        self._chunks: dict[str, list[dict[str, Array]]] = defaultdict(list)
+        self._limits = limits
+        self._chunks: dict[str, list[Chunk]] = defaultdict(list)
         self._left_out: dict[tuple[str, str], list[int]] = {}
 
     def add(self, events: list[Event]) -> None:
         """Take in decoded events, in file order."""
         self.events += len(events)
         by_table: dict[str | None, list[Event]] = defaultdict(list)
+        incomplete: list[Event] = []
         table_of = _TABLE_OF_ANY.get
         for event in events:
-            by_table[table_of(event.cat)].append(event)
+            if event.ph == "X":
+                by_table[table_of(event.cat)].append(event)
+            else:
+                incomplete.append(event)
+        self._add_incomplete(incomplete)
+        self._add_unknown(by_table.pop(None, []))
         for table, group in by_table.items():
-            complete = [event for event in group if event.ph == "X"]
-            if len(complete) != len(group):
-                self._add_incomplete(event for event in group if event.ph != "X")
-            if complete and table is None:
-                self._add_unknown(complete)
-            elif complete:
-                self._add_complete(str(table), complete)
+            self._add_complete(str(table), group)
+        self.check_limits()
 
-    def leave_out(self, what: str, why: str, events: int = 1, time_ns: int = NULL) -> None:
+    def check_limits(self) -> None:
+        """Check the events and bytes taken in so far.
+
+        Raises
+        ------
+        LimitExceededError
+            There are more than allowed.
+        """
+        self._limits.check_columns(self.events, self.nbytes + self.texts.nbytes)
+
+    def leave_out(self, what: str, why: str, events: int = 1, time_ns: int | None = None) -> None:
         """Count events that no table holds."""
         count = self._left_out.setdefault((what, why), [0, NULL])
         count[0] += events
-        if time_ns != NULL:
+        if time_ns is not None and time_ns != NULL:
             count[1] = time_ns + (0 if count[1] == NULL else count[1])
 
     def left_out(self) -> tuple[EventCount, ...]:
-        """Return what was left out, in order of first appearance."""
+        """Return what was left out, by name."""
         return tuple(
             EventCount(what, why, events, None if time_ns == NULL else time_ns)
-            for (what, why), (events, time_ns) in self._left_out.items()
+            for (what, why), (events, time_ns) in sorted(self._left_out.items())
         )
 
     def table(self, name: str, kind: type[TableT]) -> TableT:
         """Return one table; its chunks are released."""
-        chunks = self._chunks.pop(name, [])
+        # Stable: within a segment the order of the file is kept.
+        chunks = [c for _, c in sorted(self._chunks.pop(name, []), key=lambda chunk: chunk[0])]
         names = [field.name for field in fields(kind)]
         if not chunks:
             return kind(**{name: np.empty(0, _DTYPES.get(name, np.int64)) for name in names})
         return kind(**{name: np.concatenate([chunk[name] for chunk in chunks]) for name in names})
 
-    def _add_incomplete(self, events: Iterable[Event]) -> None:
-        for event in events:
-            if event.ph in _FLOW_PHASES:
-                continue
-            if event.ph == "M":
-                self._add_metadata(event)
-            elif event.ph in "iI" and event.ph and (event.name or "").startswith(_MARKERS):
-                continue
-            else:
+    def _add_incomplete(self, events: list[Event]) -> None:
+        for phase, count in Counter([event.ph for event in events]).items():
+            if phase == "M":
+                self._add_metadata(events)
+            elif phase not in _FLOW_PHASES:
+                unread = count - self._markers(events, phase)
                 what, why = _NO_DURATION.get(
-                    event.ph, (f"events of phase {event.ph!r}", "this phase is not read")
+                    phase, (f"events of phase {phase!r}", "this phase is not read")
                 )
-                self.leave_out(what, why)
+                if unread:
+                    self.leave_out(what, why, unread)
 
-    def _add_metadata(self, event: Event) -> None:
-        if event.name == "process_name" and event.args is not None and event.args.label:
-            self.process_names.add(str(event.args.label))
+    def _markers(self, events: list[Event], phase: str) -> int:
+        """Return how many instants are the profiler's own marks of its window."""
+        if phase not in ("i", "I"):
+            return 0
+        names = (event.name or "" for event in events if event.ph == phase)
+        return sum(name.startswith(_MARKERS) for name in names)
+
+    def _add_metadata(self, events: list[Event]) -> None:
+        for event in events:
+            if event.name == "process_name" and event.args is not None and event.args.label:
+                self.process_names.add(str(event.args.label))
 
     def _add_unknown(self, events: list[Event]) -> None:
         for event in events:
@@ -162,14 +189,25 @@ class Columns:
                 np.int32,
                 len(events),
             )
-            self._chunks[table].append(
+            self.put(
+                table,
+                self.segment,
                 {
                     "start_ns": start_ns,
                     "dur_ns": dur_ns,
                     "name": names,
                     **_EXTRACTORS[table](self, events),
-                }
+                },
             )
+
+    def put(self, table: str, segment: int, columns: dict[str, Array]) -> None:
+        """Add rows to a table."""
+        self.nbytes += sum(column.nbytes for column in columns.values())
+        self._chunks[table].append((segment, columns))
+
+    def chunks(self) -> dict[str, list[Chunk]]:
+        """Return the rows of each table as they were added."""
+        return self._chunks
 
     def _usable(self, events: list[Event], start_ns: IntArray, dur_ns: IntArray) -> IntArray | None:
         """Return the rows whose times can be used, null when all can; count the others."""
@@ -268,8 +306,16 @@ _EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event]], dict[str, Array]]]
     "synchronizations": _spans,
 }
 
-_CODES: Final = ("name", "thread", "grid", "block", "input_dims", "input_types", "concrete_inputs")
-_DTYPES: Final[dict[str, type]] = {**dict.fromkeys(_CODES, np.int32), "kind": np.int8}
+CODE_COLUMNS: Final = (
+    "name",
+    "thread",
+    "grid",
+    "block",
+    "input_dims",
+    "input_types",
+    "concrete_inputs",
+)
+_DTYPES: Final[dict[str, type]] = {**dict.fromkeys(CODE_COLUMNS, np.int32), "kind": np.int8}
 
 TABLES: Final[dict[str, type[Table]]] = {
     "activities": Activities,

@@ -81,16 +81,25 @@ def decode_events(array: bytes) -> list[Event]:
     Raises
     ------
     msgspec.DecodeError
-        The text is not a JSON array (or is nested too deeply for the parser).
+        The text is not a JSON array.
+    RecursionError
+        It is nested too deeply for the parser.
     """
     try:
         return _decode_events(array)
     except msgspec.ValidationError:
         return [_loosely(raw) for raw in _decode_raws(array)]
-    except RecursionError as error:
-        raise msgspec.DecodeError("nested too deeply") from error
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError("not UTF-8") from error
+
+
+def parses_as_events(events_text: bytes) -> bool:
+    """Whether a text is events separated by commas."""
+    try:
+        decode_events(b"[" + events_text + b"]")
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _loosely(raw: Raw) -> Event:

@@ -1,201 +1,122 @@
-"""Loads one trace file into columns, window by window."""
+"""Loads one trace file into columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from contextlib import suppress
 
 import msgspec
 
-from tracekit.errors import TraceFormatError
+from tracekit.errors import LimitExceededError, TraceFormatError
 from tracekit.loading import envelope
 from tracekit.loading.columns import Columns
-from tracekit.loading.events import decode_events
+from tracekit.loading.envelope import Opening
 from tracekit.loading.finish import finish
-from tracekit.loading.salvage import Salvager
+from tracekit.loading.limits import LoadLimits
+from tracekit.loading.options import LoadOptions
+from tracekit.loading.parallel import plan_segments, read_parallel
+from tracekit.loading.reader import SPACE, EventReader
+from tracekit.loading.segments import Ending, NotParallelError
 from tracekit.loading.source import ByteSource
 from tracekit.trace import Trace
 
-_SPACE: Final = b" \t\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """How a trace is read.
-
-    `window_bytes` is how much JSON is parsed at a time: small windows stay in the processor's
-    cache. `max_header_bytes` bounds what may stand before the event list, `max_event_bytes` how
-    long one event may be before it is given up as broken.
-    """
-
-    window_bytes: int = 1 << 19
-    max_header_bytes: int = 1 << 26
-    max_event_bytes: int = 1 << 26
+__all__ = ["LoadLimits", "LoadOptions", "load_file"]
 
 
 def load_file(path: str, options: LoadOptions | None = None) -> Trace:
     """Return one Kineto/Chrome trace (plain or gzip JSON) as columns.
 
-    Memory is bounded by the columns and a few windows. A file that ends early yields every
-    complete event and `truncated`; what is broken inside is counted in `left_out`.
+    Memory is bounded by the columns and a few windows a worker. A file that ends early yields
+    every complete event and `truncated`; what is broken inside is counted in `left_out`.
 
     Raises
     ------
     InputError
         The file cannot be read, or is no trace.
+    LimitExceededError
+        It is larger than `options.limits` allow.
     """
-    return _Loading(path, options or LoadOptions()).run()
+    loading = _Loading(path, options or LoadOptions())
+    try:
+        return loading.run()
+    except LimitExceededError as error:
+        raise LimitExceededError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise LimitExceededError(f"{path}: {loading.limits.nesting_error()}") from error
 
 
 class _Loading:
     """The state of reading one file."""
 
     def __init__(self, path: str, options: LoadOptions) -> None:
+        self.limits = options.limits
         self._path = path
         self._options = options
-        self._source = ByteSource(path, options.window_bytes)
-        self._columns = Columns()
-        self._salvager = Salvager(self._columns.add)
-        self._metadata: dict[str, Any] = {}
-        self._is_object = True
-        self._ended = False
-        self._truncated = False
 
     def run(self) -> Trace:
-        chunks = iter(self._source)
-        rest = self._open(chunks)
-        if envelope.starts_empty_list(rest):
-            rest += self._gather(chunks)
-            self._end(envelope.empty_list_ending(rest, self._is_object))
-        else:
-            self._read_events(rest, chunks)
-        if self._source.damage is not None:
-            self._truncated = True
-        if self._salvager.broken:
-            why = "their text is broken and cannot be parsed"
-            self._columns.leave_out("damaged events", why, self._salvager.broken)
-            self._columns.events += self._salvager.broken
-        return finish(
-            self._path, self._columns, self._metadata, self._warnings(), truncated=self._truncated
-        )
+        source = ByteSource(self._path, self._options.window_bytes, self.limits)
+        chunks = iter(source)
+        opening, rest = self._open(source, chunks)
+        plan = plan_segments(self._path, opening, rest, self._options)
+        if plan is not None:
+            with suppress(NotParallelError):
+                columns = Columns(self.limits)
+                return self._finish(columns, opening, read_parallel(plan, columns, self._options))
+        columns = Columns(self.limits)
+        return self._finish(columns, opening, self._read(columns, opening, rest, source, chunks))
 
-    def _open(self, chunks: Iterator[bytes]) -> bytes:
-        """Read up to the event list and return what was read of it."""
+    def _open(self, source: ByteSource, chunks: Iterator[bytes]) -> tuple[Opening, bytes]:
+        """Read up to the event list and return where it starts, and what was read of it."""
         head = b""
         for chunk in chunks:
             head += chunk
             opening = envelope.find_opening(head)
             if opening is not None:
-                self._metadata = opening.metadata
-                self._is_object = opening.is_object
                 rest = head[opening.offset :]
-                while not rest.strip(_SPACE) and (more := next(chunks, b"")):
+                while not rest.strip(SPACE) and (more := next(chunks, b"")):
                     rest += more
-                if rest.strip(_SPACE) and rest.lstrip(_SPACE)[:1] not in (b"{", b"]"):
+                if rest.strip(SPACE) and rest.lstrip(SPACE)[:1] not in (b"{", b"]"):
                     raise TraceFormatError(
                         f"{self._path}: is JSON but no trace: its event list does not hold objects"
                     )
-                return rest
-            if len(head) > self._options.max_header_bytes:
-                break
-        raise TraceFormatError(f"{self._path}: {_why_no_events(head, self._source.damage)}")
+                return opening, rest
+            self.limits.check_header(len(head))
+        raise TraceFormatError(f"{self._path}: {_why_no_events(head, source.damage)}")
 
-    def _read_events(self, rest: bytes, chunks: Iterator[bytes]) -> None:
-        cut = _last_cut(rest)
-        while True:
-            if cut is not None and not self._decode(rest[:cut]):
-                if self._end_inside(rest, chunks):
-                    return
-                cut = self._salvager.take(rest[:cut], tail="keep")
-            if cut:
-                rest = _after_comma(rest[cut:])
-            elif len(rest) > self._options.max_event_bytes:
-                self._salvager.take(rest, tail="count")
-                rest = b""
-            chunk = next(chunks, b"")
-            if not chunk:
-                break
-            rest += chunk
-            cut = _last_cut(rest)
-        self._read_last(rest)
+    def _read(
+        self,
+        columns: Columns,
+        opening: Opening,
+        rest: bytes,
+        source: ByteSource,
+        chunks: Iterator[bytes],
+    ) -> Ending:
+        """Read the event list from its start to its end."""
+        reader = EventReader(columns, self._options, is_object=opening.is_object)
+        if envelope.starts_empty_list(rest):
+            reader.read_nothing(rest, chunks)
+        else:
+            reader.read(rest, chunks)
+        reader.count_broken()
+        return Ending(
+            truncated=reader.truncated or source.damage is not None,
+            metadata=reader.metadata,
+            size_bytes=source.size_bytes,
+            damage=source.damage,
+        )
 
-    def _read_last(self, rest: bytes) -> None:
-        """Read what follows the last sure cut of a file."""
-        ending = envelope.find_ending(rest, self._is_object)
-        if ending is not None:
-            last = rest[: ending.offset]
-            if not self._decode(last):
-                self._salvager.take(last, tail="count")
-            self._end(ending)
-            return
-        self._truncated = True
-        for offset in envelope.possible_endings(rest, self._is_object):
-            if self._decode(rest[:offset]):
-                return
-        self._salvager.take(rest, tail="cut")
-
-    def _end_inside(self, rest: bytes, chunks: Iterator[bytes]) -> bool:
-        """Whether the event list ends within these bytes; if so, read it and what follows."""
-        for offset in envelope.possible_endings(rest, self._is_object):
-            if self._decode(rest[:offset]):
-                after = rest[offset:] + self._gather(chunks)
-                metadata = envelope.metadata_after(after, self._is_object)
-                self._truncated = metadata is None
-                self._metadata.update(metadata or {})
-                return True
-        return False
-
-    def _decode(self, events: bytes) -> bool:
-        try:
-            decoded = decode_events(b"[" + events + b"]")
-        except msgspec.DecodeError:
-            return False
-        self._columns.add(decoded)
-        return True
-
-    def _end(self, ending: envelope.Ending) -> None:
-        self._truncated = not ending.complete
-        self._metadata.update(ending.metadata)
-
-    def _gather(self, chunks: Iterator[bytes]) -> bytes:
-        """Return the rest of the file, as far as it may be metadata."""
-        gathered = b""
-        for chunk in chunks:
-            gathered += chunk
-            if len(gathered) > self._options.max_header_bytes:
-                break
-        return gathered
-
-    def _warnings(self) -> list[str]:
+    def _finish(self, columns: Columns, opening: Opening, ending: Ending) -> Trace:
+        metadata = {**opening.metadata, **ending.metadata}
         warnings = []
-        if self._truncated:
-            why = self._source.damage or "its event list is not closed"
+        if ending.truncated:
+            why = ending.damage or "its event list is not closed"
             warnings.append(
-                f"the file ends early ({why}): read {self._source.size_bytes:,} bytes and "
-                f"{self._columns.events:,} complete events; what came after is missing"
+                f"the file ends early ({why}): read {ending.size_bytes:,} bytes and "
+                f"{columns.events:,} complete events; what came after is missing"
             )
-        if "traceEvents" in self._metadata:
-            self._metadata.pop("traceEvents")
+        if metadata.pop("traceEvents", None) is not None:
             warnings.append("the file holds a second event list, which was not read")
-        return warnings
-
-
-def _last_cut(text: bytes) -> int | None:
-    """Return where the last event of a text surely ends: after `}` of `},` before `{`."""
-    end = len(text)
-    while (brace := text.rfind(b"{", 0, end)) > 0:
-        before = text[max(0, brace - 256) : brace].rstrip(_SPACE)
-        if before.endswith(b","):
-            closed = before[:-1].rstrip(_SPACE)
-            if closed.endswith(b"}"):
-                return max(0, brace - 256) + len(closed)
-        end = brace
-    return None
-
-
-def _after_comma(text: bytes) -> bytes:
-    return text.lstrip(_SPACE + b",")
+        return finish(self._path, columns, metadata, warnings, truncated=ending.truncated)
 
 
 def _why_no_events(head: bytes, damage: str | None) -> str:
@@ -205,7 +126,7 @@ def _why_no_events(head: bytes, damage: str | None) -> str:
     try:
         value = msgspec.json.decode(head)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        if head.lstrip(_SPACE + b"\xef\xbb\xbf").startswith(b"{"):
+        if head.lstrip(SPACE + b"\xef\xbb\xbf").startswith(b"{"):
             cause = damage or "it ends, or is broken, before its event list"
             return f"is no complete JSON object: {cause}; record or copy the trace again"
         return "is not JSON; give a trace that torch.profiler exported"

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from tracekit.loading.limits import LoadLimits
 from tracekit.trace import NO_TEXT
+
+_TEXT_OVERHEAD_BYTES: Final = 150
+"""What a Python str and its place in a dictionary take beside its characters."""
 
 
 class TextPool(dict[str | None, int]):
-    """Codes of texts by first appearance; null has the code `NO_TEXT`."""
+    """Codes of texts by first appearance; null has the code `NO_TEXT`.
 
-    def __init__(self) -> None:
+    `nbytes` is about what the texts take.
+    """
+
+    def __init__(self, limits: LoadLimits) -> None:
         super().__init__({None: NO_TEXT})
+        self.nbytes = 0
+        self._limits = limits
 
     def __missing__(self, text: str | None) -> int:
+        if text is not None:
+            self._limits.check_text(text)
+            self.nbytes += len(text) + _TEXT_OVERHEAD_BYTES
         code = self[text] = len(self) - 1
         return code
 

@@ -19,6 +19,7 @@ _SPACE_AND_COMMA: Final = b" \t\r\n,"
 _BETWEEN: Final = " \t\r\n,"
 _MAX_JOINED: Final = 64
 _MAX_FAILED_JOINS: Final = 4096
+_MAX_MENDED: Final = 10_000
 
 EventSink = Callable[[list[Event]], None]
 Tail = Literal["keep", "cut", "count"]
@@ -100,18 +101,26 @@ def _mend(piece: bytes) -> tuple[list[Event], bool]:
 
     The piece need not be strict JSON: NaN, control bytes, bad UTF-8 and missing commas are mended.
     """
-    text = _CONTROL.sub(" ", piece.decode("utf-8", "replace")).strip(_BETWEEN)
-    text = _BARE_NUMBERS.sub(r"\1null", text)
+    text = _CONTROL.sub(" ", piece.decode("utf-8", "replace"))
+    text = _BARE_NUMBERS.sub(r"\1null", text).rstrip(_BETWEEN)
     events: list[Event] = []
-    while text.startswith("{"):
+    at = _skip(text, 0)
+    while text.startswith("{", at) and len(events) < _MAX_MENDED:
         try:
-            fields, end = _DECODER.raw_decode(text)
+            fields, end = _DECODER.raw_decode(text, at)
             encoded = msgspec.json.encode(fields, enc_hook=_digits_back)
         except (ValueError, OverflowError, RecursionError):
             break
         events += decode_events(b"[" + encoded + b"]")
-        text = text[end:].lstrip(_BETWEEN)
-    return events, bool(text)
+        at = _skip(text, end)
+    return events, at < len(text)
+
+
+def _skip(text: str, at: int) -> int:
+    """Return the position of the next character that may start an event."""
+    while at < len(text) and text[at] in _BETWEEN:
+        at += 1
+    return at
 
 
 class _Digits:

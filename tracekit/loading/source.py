@@ -10,6 +10,7 @@ from typing import IO, Any, Final, cast
 from isal import isal_zlib
 
 from tracekit.errors import InputError
+from tracekit.loading.limits import LoadLimits
 from tracekit.loading.refuse import refuse_unsupported
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
@@ -33,28 +34,43 @@ class ByteSource:
         The file is missing, is a folder, cannot be read or is empty.
     UnsupportedInputError
         The first bytes are those of a format that tracekit does not read.
+    LimitExceededError
+        There is more than the limits allow.
     """
 
-    def __init__(self, path: str, chunk_bytes: int) -> None:
+    def __init__(self, path: str, chunk_bytes: int, limits: LoadLimits) -> None:
         self.path = path
         self.size_bytes = 0
         self.damage: str | None = None
         self._chunk_bytes = chunk_bytes
+        self._limits = limits
+        self._stored_bytes = 0
+        self._stream: IO[bytes] | None = None
+        self._is_gzip = True
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield chunks of at most `chunk_bytes` bytes."""
         with closing(_open(self.path)) as stream:
+            self._stream = stream
             first = self._read(stream)
             if not first:
                 raise InputError(f"{self.path}: is empty (0 bytes); record the trace again")
             refuse_unsupported(self.path, first)
-            is_gzip = first.startswith(GZIP_MAGIC)
+            is_gzip = self._is_gzip = first.startswith(GZIP_MAGIC)
             chunks = self._gunzip(stream, first) if is_gzip else self._plain(stream, first)
             for index, chunk in enumerate(chunks):
                 if index == 0 and is_gzip:
                     refuse_unsupported(self.path, chunk)
                 self.size_bytes += len(chunk)
+                self._limits.check_size(self.size_bytes, self._stored_bytes if is_gzip else None)
                 yield chunk
+
+    def skip_to(self, offset: int) -> bool:
+        """Go on at an offset of the decompressed bytes; false where only reading leads there."""
+        if self._is_gzip or self._stream is None or not self._stream.seekable():
+            return False
+        self._stream.seek(offset)
+        return True
 
     def _plain(self, stream: IO[bytes], first: bytes) -> Iterator[bytes]:
         chunk = first
@@ -90,9 +106,11 @@ class ByteSource:
 
     def _read(self, stream: IO[bytes]) -> bytes:
         try:
-            return stream.read(min(self._chunk_bytes, _READ_BYTES))
+            data = stream.read(min(self._chunk_bytes, _READ_BYTES))
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({_os_reason(error)})") from error
+        self._stored_bytes += len(data)
+        return data
 
 
 def _open(path: str) -> IO[bytes]:
