@@ -8,15 +8,22 @@ mark what is missing by `NULL`; nothing outside the analyzer sees either mark.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray: TypeAlias = npt.NDArray[np.int64]
-CodeArray: TypeAlias = npt.NDArray[np.int32]
-SmallArray: TypeAlias = npt.NDArray[np.int8]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    IntArray: TypeAlias = npt.NDArray[np.int64]
+    CodeArray: TypeAlias = npt.NDArray[np.int32]
+    SmallArray: TypeAlias = npt.NDArray[np.int8]
+    BoolArray: TypeAlias = npt.NDArray[np.bool_]
+    FloatArray: TypeAlias = npt.NDArray[np.float64]
+    AnyArray: TypeAlias = npt.NDArray[Any]
+else:
+    # numpy.typing takes longer to import than a small trace to load.
+    IntArray = CodeArray = SmallArray = BoolArray = FloatArray = AnyArray = np.ndarray
 
 NULL: Final = int(np.iinfo(np.int64).min)
 """Marks a missing integer in an int64 column; no trace can hold it."""
@@ -47,7 +54,7 @@ class Table:
         """End of each event in ns."""
         return self.start_ns + self.dur_ns
 
-    def take(self, rows: npt.NDArray[Any]) -> Self:
+    def take(self, rows: AnyArray) -> Self:
         """Return the rows at these positions (or under this mask), in that order."""
         return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from tracekit.analysis.intervals import union_ns
 from tracekit.categories import CATEGORIES, EVIDENCES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import CategoryTime, DeviceTime, EvidenceTime, KernelTime, TimeTotals
-from tracekit.trace import NULL, IntArray
+from tracekit.trace import NULL, AnyArray, IntArray
 from tracekit.units import share_of
 
 
@@ -97,7 +94,7 @@ def top_kernels(table: KernelTable, limit: int) -> tuple[KernelTime, ...]:
     )
 
 
-def sums_by_code(codes: npt.NDArray[Any], dur_ns: IntArray, size: int) -> tuple[IntArray, IntArray]:
+def sums_by_code(codes: AnyArray, dur_ns: IntArray, size: int) -> tuple[IntArray, IntArray]:
     """Return the rows and the summed ns of each code below `size`, in exact integers."""
     count = np.bincount(codes, minlength=size).astype(np.int64)
     time_ns = np.zeros(size, np.int64)

@@ -7,12 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from tracekit.categories import CATEGORIES, EVIDENCES
 from tracekit.linking.link import PHASES, Linked
 from tracekit.linking.stages import Stages
-from tracekit.trace import NULL, IntArray, SmallArray
+from tracekit.trace import NULL, AnyArray, FloatArray, IntArray, SmallArray
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +57,7 @@ class KernelTable:
     stages: Stages
     category: SmallArray
     evidence: SmallArray
-    confidence: npt.NDArray[np.float64]
+    confidence: FloatArray
     reason: IntArray
     reasons: tuple[str, ...]
     axis: SmallArray
@@ -180,7 +179,7 @@ def arrow_schema() -> pa.Schema:
     return pa.schema([(name, types[name]) for name in COLUMNS])
 
 
-def _at(column: npt.NDArray[Any], rows: IntArray) -> npt.NDArray[Any]:
+def _at(column: AnyArray, rows: IntArray) -> AnyArray:
     return column[rows] if len(column) else np.full(len(rows), -1)
 
 
@@ -196,7 +195,7 @@ def _integers(values: IntArray) -> pa.Array:
     return pa.array(values, pa.int64(), mask=values == NULL)
 
 
-def _floats(values: npt.NDArray[np.float64]) -> pa.Array:
+def _floats(values: FloatArray) -> pa.Array:
     import pyarrow as pa
 
     return pa.array(values, pa.float64(), mask=np.isnan(values))
@@ -208,7 +207,7 @@ def _booleans(count: int) -> pa.Array:
     return pa.nulls(count, pa.bool_())
 
 
-def _texts(codes: npt.NDArray[Any], texts: tuple[str, ...]) -> pa.Array:
+def _texts(codes: AnyArray, texts: tuple[str, ...]) -> pa.Array:
     """Return a dictionary column that holds only the texts in use."""
     import pyarrow as pa
 

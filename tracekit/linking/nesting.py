@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tracekit.trace import IntArray
+from tracekit.trace import AnyArray, BoolArray, IntArray
 
-Threads = npt.NDArray[Any]
+Threads = AnyArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def build_forest(thread: Threads, start_ns: IntArray, end_ns: IntArray) -> Fores
     return Forest(thread, start_ns, end_ns, order, parent)
 
 
-def nearest_marked(parent: IntArray, marked: npt.NDArray[np.bool_]) -> IntArray:
+def nearest_marked(parent: IntArray, marked: BoolArray) -> IntArray:
     """Return each row's nearest marked row among itself and its ancestors, -1 if none."""
     nearest = np.where(marked, np.arange(len(parent)), parent)
     active = np.flatnonzero(nearest >= 0)

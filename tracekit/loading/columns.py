@@ -8,16 +8,17 @@ from dataclasses import fields
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from tracekit.loading.events import NO_ARGS, Event, EventArgs
 from tracekit.loading.limits import LoadLimits
 from tracekit.loading.numbers import MAX_DUR_NS, MAX_START_NS, int_column, ns_of_us_texts
-from tracekit.loading.pools import FragmentPool, TextPool, ThreadPool
+from tracekit.loading.pools import FragmentPool, SignaturePool, TextPool, ThreadPool
 from tracekit.trace import (
     ACTIVITY_KINDS,
     NULL,
     Activities,
+    AnyArray,
+    BoolArray,
     Calls,
     CodeArray,
     EventCount,
@@ -28,8 +29,7 @@ from tracekit.trace import (
     Table,
 )
 
-Array: TypeAlias = npt.NDArray[Any]
-Chunk: TypeAlias = tuple[int, dict[str, Array]]
+Chunk: TypeAlias = tuple[int, dict[str, AnyArray]]
 TableT = TypeVar("TableT", bound=Table)
 
 _OLD_KINDS: Final = {"Kernel": "kernel", "Memcpy": "gpu_memcpy", "Memset": "gpu_memset"}
@@ -84,6 +84,7 @@ class Columns:
         self.nbytes = 0
         self.texts = TextPool(limits)
         self.fragments = FragmentPool(self.texts)
+        self.signatures = SignaturePool(self.fragments)
         self.threads = ThreadPool()
         self.events = 0
         self.process_names: set[str] = set()
@@ -105,8 +106,8 @@ class Columns:
                 incomplete.append(event)
         self._add_incomplete(incomplete)
         self._add_unknown(by_table.pop(None, []))
-        for table, group in by_table.items():
-            self._add_complete(str(table), group)
+        if by_table:
+            self._add_complete(by_table)
         self.check_limits()
 
     def check_limits(self) -> None:
@@ -134,13 +135,11 @@ class Columns:
         )
 
     def table(self, name: str, kind: type[TableT]) -> TableT:
-        """Return one table; its chunks are released."""
-        # Stable: within a segment the order of the file is kept.
-        chunks = [c for _, c in sorted(self._chunks.pop(name, []), key=lambda chunk: chunk[0])]
-        names = [field.name for field in fields(kind)]
-        if not chunks:
-            return kind(**{name: np.empty(0, _DTYPES.get(name, np.int64)) for name in names})
-        return kind(**{name: np.concatenate([chunk[name] for chunk in chunks]) for name in names})
+        """Return one table, and remove it from here."""
+        columns = self.joined(name)[1] or {
+            field.name: np.empty(0, _DTYPES.get(field.name, np.int64)) for field in fields(kind)
+        }
+        return kind(**columns)
 
     def _add_incomplete(self, events: list[Event]) -> None:
         for phase, count in Counter([event.ph for event in events]).items():
@@ -175,55 +174,78 @@ class Columns:
             what = f"{event.cat!r} events" if event.cat else "events without a category"
             self.leave_out(what, "not a category of torch.profiler that tracekit reads", 1, dur_ns)
 
-    def _add_complete(self, table: str, events: list[Event]) -> None:
+    def _add_complete(self, by_table: dict[str | None, list[Event]]) -> None:
+        """Take in events with their tables; what they have in common is converted in one go."""
+        events = [event for group in by_table.values() for event in group]
         start_ns = ns_of_us_texts([event.ts for event in events])
         dur_ns = ns_of_us_texts([event.dur for event in events])
-        kept = self._usable(events, start_ns, dur_ns)
-        if kept is not None:
-            events = [events[row] for row in kept]
-            start_ns, dur_ns = start_ns[kept], dur_ns[kept]
-        self.categories.add(table)
-        if events:
-            names = np.fromiter(
-                map(self.texts.__getitem__, [event.name for event in events]),
-                np.int32,
-                len(events),
-            )
-            self.put(
-                table,
-                self.segment,
-                {
-                    "start_ns": start_ns,
-                    "dur_ns": dur_ns,
-                    "name": names,
-                    **_EXTRACTORS[table](self, events),
-                },
-            )
+        names = np.fromiter(
+            map(self.texts.__getitem__, [event.name for event in events]), np.int32, len(events)
+        )
+        usable = self._usable(events, start_ns, dur_ns)
+        first = 0
+        for table, group in by_table.items():
+            rows: slice | IntArray = slice(first, first + len(group))
+            first += len(group)
+            self.categories.add(str(table))
+            if usable is not None:
+                rows = np.flatnonzero(usable[rows]) + first - len(group)
+                group = [events[row] for row in rows.tolist()]
+            if group:
+                columns = {
+                    "start_ns": start_ns[rows],
+                    "dur_ns": dur_ns[rows],
+                    "name": names[rows],
+                    **_EXTRACTORS[str(table)](self, group),
+                }
+                self.put(str(table), self.segment, columns)
 
-    def put(self, table: str, segment: int, columns: dict[str, Array]) -> None:
+    def put(self, table: str, segment: int, columns: dict[str, AnyArray]) -> None:
         """Add rows to a table."""
         self.nbytes += sum(column.nbytes for column in columns.values())
         self._chunks[table].append((segment, columns))
 
-    def chunks(self) -> dict[str, list[Chunk]]:
-        """Return the rows of each table as they were added."""
-        return self._chunks
+    def joined(self, table: str) -> tuple[list[tuple[int, int]], dict[str, AnyArray]]:
+        """Return a table's columns in the order of the file, and remove it from here.
 
-    def _usable(self, events: list[Event], start_ns: IntArray, dur_ns: IntArray) -> IntArray | None:
-        """Return the rows whose times can be used, null when all can; count the others."""
-        reasons = (
+        Beside them the segments that its rows come from, with the number of rows of each.
+        """
+        # Stable: within a segment the order of the file is kept.
+        chunks = sorted(self._chunks.pop(table, []), key=lambda chunk: chunk[0])
+        if any("signature" in chunk for _, chunk in chunks):
+            expand = self.signatures.expander()
+            chunks = [(segment, expand(chunk)) for segment, chunk in chunks]
+        names = chunks[0][1] if chunks else ()
+        columns = {name: np.concatenate([chunk[name] for _, chunk in chunks]) for name in names}
+        return [(segment, len(chunk["name"])) for segment, chunk in chunks], columns
+
+    def tables(self) -> list[str]:
+        """Return the tables that hold rows."""
+        return list(self._chunks)
+
+    def _usable(
+        self, events: list[Event], start_ns: IntArray, dur_ns: IntArray
+    ) -> BoolArray | None:
+        """Return which rows have usable times, null when all have; count the others."""
+        if (
+            start_ns.min() >= -MAX_START_NS
+            and start_ns.max() <= MAX_START_NS
+            and dur_ns.min() >= 0
+            and dur_ns.max() <= MAX_DUR_NS
+        ):
+            return None
+        usable = np.ones(len(events), np.bool_)
+        for rows, why in (
             (start_ns == NULL, "`ts` is missing, not a number, or beyond int64 ns"),
             (dur_ns == NULL, "`dur` is missing, not a number, or beyond int64 ns"),
-            ((dur_ns < 0) & (dur_ns != NULL), "`dur` is negative"),
+            (dur_ns < 0, "`dur` is negative"),
             (np.abs(start_ns) > MAX_START_NS, "`ts` is beyond 146 years"),
             (dur_ns > MAX_DUR_NS, "`dur` is beyond 104 days"),
-        )
-        bad = np.zeros(len(start_ns), np.bool_)
-        for rows, why in reasons:
-            for row in np.flatnonzero(rows & ~bad).tolist():
+        ):
+            for row in np.flatnonzero(rows & usable).tolist():
                 self.leave_out(f"{events[row].cat!r} events", why)
-            bad |= rows
-        return np.flatnonzero(~bad) if bad.any() else None
+            usable &= ~rows
+        return usable
 
     def thread_codes(self, events: list[Event]) -> CodeArray:
         """Return the codes of the threads that events stand on."""
@@ -239,8 +261,13 @@ class Columns:
             map(self.fragments.__getitem__, map(bytes, fragments)), np.int32, len(fragments)
         )
 
+    def signature_codes(self, args: list[EventArgs]) -> CodeArray:
+        """Return the codes of the shapes, types and concrete inputs of ops, taken together."""
+        keys = [b"\0".join((a.input_dims, a.input_types, a.concrete_inputs)) for a in args]
+        return np.fromiter(map(self.signatures.__getitem__, keys), np.int32, len(keys))
 
-def _activities(columns: Columns, events: list[Event]) -> dict[str, Array]:
+
+def _activities(columns: Columns, events: list[Event]) -> dict[str, AnyArray]:
     args = _args(events)
     device = int_column([a.device for a in args])
     stream = int_column([a.stream for a in args])
@@ -260,26 +287,24 @@ def _activities(columns: Columns, events: list[Event]) -> dict[str, Array]:
     }
 
 
-def _calls(columns: Columns, events: list[Event]) -> dict[str, Array]:
+def _calls(columns: Columns, events: list[Event]) -> dict[str, AnyArray]:
     return {
         "thread": columns.thread_codes(events),
         "correlation": int_column([a.correlation for a in _args(events)]),
     }
 
 
-def _ops(columns: Columns, events: list[Event]) -> dict[str, Array]:
+def _ops(columns: Columns, events: list[Event]) -> dict[str, AnyArray]:
     args = _args(events)
     return {
         "thread": columns.thread_codes(events),
         "sequence_number": int_column([a.sequence_number for a in args]),
         "forward_thread": int_column([a.forward_thread for a in args]),
-        "input_dims": columns.fragment_codes([a.input_dims for a in args]),
-        "input_types": columns.fragment_codes([a.input_types for a in args]),
-        "concrete_inputs": columns.fragment_codes([a.concrete_inputs for a in args]),
+        "signature": columns.signature_codes(args),
     }
 
 
-def _frames(columns: Columns, events: list[Event]) -> dict[str, Array]:
+def _frames(columns: Columns, events: list[Event]) -> dict[str, AnyArray]:
     args = _args(events)
     return {
         "thread": columns.thread_codes(events),
@@ -288,7 +313,7 @@ def _frames(columns: Columns, events: list[Event]) -> dict[str, Array]:
     }
 
 
-def _spans(columns: Columns, events: list[Event]) -> dict[str, Array]:
+def _spans(columns: Columns, events: list[Event]) -> dict[str, AnyArray]:
     return {"thread": columns.thread_codes(events)}
 
 
@@ -296,7 +321,7 @@ def _args(events: list[Event]) -> list[EventArgs]:
     return [event.args or NO_ARGS for event in events]
 
 
-_EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event]], dict[str, Array]]]] = {
+_EXTRACTORS: Final[dict[str, Callable[[Columns, list[Event]], dict[str, AnyArray]]]] = {
     "activities": _activities,
     "calls": _calls,
     "ops": _ops,

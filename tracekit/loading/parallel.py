@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, cast
 
 from tracekit.loading.columns import Columns
 from tracekit.loading.envelope import Opening
@@ -84,8 +84,7 @@ def read_parallel(plan: SegmentPlan, columns: Columns, options: LoadOptions) -> 
             workers.append(_start_worker(plan, options, tokens))
         ending = read_segments(plan, columns, options, taker(tokens))
         for worker in workers:
-            assert worker.stdout is not None
-            ending = receive_columns(worker.stdout, columns) or ending
+            ending = receive_columns(cast("IO[bytes]", worker.stdout), columns) or ending
     except OSError as error:
         raise NotParallelError from error
     finally:
@@ -116,7 +115,7 @@ def _start_worker(plan: SegmentPlan, options: LoadOptions, tokens: int) -> subpr
         "window_bytes": options.window_bytes,
     }
     arguments = [json.dumps([*sys.path, root]), json.dumps(task), str(tokens)]
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own interpreter, running our own module
         [sys.executable, "-S", "-E", "-c", _WORKER, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
+import numpy as np
 
 from tracekit.loading.limits import LoadLimits
 from tracekit.trace import NO_TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    Arrays = dict[str, npt.NDArray[Any]]
 
 _TEXT_OVERHEAD_BYTES: Final = 150
 """What a Python str and its place in a dictionary take beside its characters."""
@@ -47,6 +55,36 @@ class FragmentPool(dict[bytes, int]):
         compact = msgspec.json.encode(msgspec.json.decode(fragment)).decode()
         code = self[fragment] = self._texts[compact]
         return code
+
+
+class SignaturePool(dict[bytes, int]):
+    """Codes of what ops were called with: the fragments of shapes, types and concrete inputs.
+
+    Most ops of a trace share few such signatures, so one look-up serves the three columns.
+    """
+
+    NAMES: ClassVar = ("input_dims", "input_types", "concrete_inputs")
+
+    def __init__(self, fragments: FragmentPool) -> None:
+        super().__init__()
+        self._fragments = fragments
+
+    def __missing__(self, key: bytes) -> int:
+        code = self[key] = len(self)
+        return code
+
+    def expander(self) -> Callable[[Arrays], Arrays]:
+        """Return a function that puts the three columns in the place of `signature`, if any."""
+        parts = [[self._fragments[part] for part in key.split(b"\0")] for key in self]
+        by_signature = np.array(parts, np.int32).reshape(-1, len(self.NAMES))
+
+        def expand(columns: Arrays) -> Arrays:
+            if "signature" not in columns:
+                return columns
+            codes = columns.pop("signature")
+            return columns | {name: by_signature[codes, i] for i, name in enumerate(self.NAMES)}
+
+        return expand
 
 
 class ThreadPool(dict[tuple[Any, Any], int]):

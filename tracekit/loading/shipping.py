@@ -13,8 +13,9 @@ import msgspec
 import numpy as np
 
 from tracekit.errors import LimitExceededError
-from tracekit.loading.columns import CODE_COLUMNS, Array, Columns
+from tracekit.loading.columns import CODE_COLUMNS, Columns
 from tracekit.loading.segments import Ending, NotParallelError
+from tracekit.trace import AnyArray
 
 _LENGTH: Final = struct.Struct("<Q")
 
@@ -22,18 +23,12 @@ _LENGTH: Final = struct.Struct("<Q")
 def send_columns(sink: IO[bytes], columns: Columns, ending: Ending | None) -> None:
     """Write everything that was collected, and the ending if it was reached."""
     tables: list[dict[str, Any]] = []
-    arrays: list[Array] = []
-    for table, chunks in columns.chunks().items():
-        names = list(chunks[0][1])
-        joined = [np.concatenate([chunk[name] for _, chunk in chunks]) for name in names]
-        tables.append(
-            {
-                "table": table,
-                "columns": [[n, a.dtype.str, len(a)] for n, a in zip(names, joined, strict=True)],
-                "chunks": [[number, len(chunk["name"])] for number, chunk in chunks],
-            }
-        )
-        arrays += joined
+    arrays: list[AnyArray] = []
+    for table in columns.tables():
+        segments, joined = columns.joined(table)
+        listed = [[name, array.dtype.str, len(array)] for name, array in joined.items()]
+        tables.append({"table": table, "columns": listed, "segments": segments})
+        arrays += joined.values()
     header = {
         "events": columns.events,
         "texts": columns.texts.strings(),
@@ -98,7 +93,7 @@ def _add(stream: IO[bytes], header: dict[str, Any], columns: Columns) -> None:
                 array = (threads if name == "thread" else texts)[array]
             arrays[name] = array
         start = 0
-        for segment, rows in table["chunks"]:
+        for segment, rows in table["segments"]:
             part = slice(start, start + rows)
             columns.put(table["table"], segment, {n: a[part] for n, a in arrays.items()})
             start += rows
@@ -109,6 +104,6 @@ def _add(stream: IO[bytes], header: dict[str, Any], columns: Columns) -> None:
         columns.leave_out(what, why, events, time_ns)
 
 
-def _read_array(stream: IO[bytes], dtype: np.dtype[Any], count: int) -> Array:
+def _read_array(stream: IO[bytes], dtype: np.dtype[Any], count: int) -> AnyArray:
     data = stream.read(count * dtype.itemsize)
     return np.frombuffer(data, dtype, count)

@@ -1,0 +1,1 @@
+"""Keeps loaded traces, so that a second analysis of a file need not parse it."""

@@ -1,0 +1,191 @@
+"""The folders of a cache: made whole or not at all, listed, and removed oldest first."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tracekit.caching.places import make_cache, unmake_cache
+from tracekit.caching.sources import INDEX
+
+ENTRIES: Final = "entries"
+"""Name of the folder in a cache that holds the entries."""
+
+_TEMPORARY: Final = ".tmp-"
+_ABANDONED_S: Final = 3600
+_MAX_RECORDS: Final = 1000
+_NAME: Final = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{64})-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The folder of one cached trace: its size in bytes, and when it was last used, in ns."""
+
+    folder: Path
+    size_bytes: int
+    used_ns: int
+
+    @property
+    def digest(self) -> str:
+        """Digest of the file that it was made from."""
+        return self.folder.name.split("-")[1]
+
+
+def entry_name(size_bytes: int, digest: str, variant: str) -> str:
+    """Return the name of an entry: size and digest of the file, and how it was read."""
+    return f"{size_bytes:x}-{digest}-{variant}"
+
+
+def may_hold(cache: Path, size_bytes: int) -> bool:
+    """Whether a cache has an entry of any file of this size."""
+    start = f"{size_bytes:x}-"
+    try:
+        return any(name.startswith(start) for name in os.listdir(cache / ENTRIES))
+    except OSError:
+        return False
+
+
+def list_folders(cache: Path) -> list[Entry]:
+    """Return the entries of a cache, last used first."""
+    entries = []
+    with suppress(OSError), os.scandir(cache / ENTRIES) as found:
+        for item in found:
+            if _NAME.fullmatch(item.name):
+                with suppress(OSError):
+                    used_ns = item.stat(follow_symlinks=False).st_mtime_ns
+                    entries.append(Entry(Path(item.path), _size_of(item), used_ns))
+    return sorted(entries, key=lambda entry: (-entry.used_ns, entry.folder.name))
+
+
+def publish(cache: Path, name: str, fill: Callable[[Path], None]) -> None:
+    """Make an entry: `fill` writes its files into a folder, which then takes its place at once.
+
+    When another process was faster its entry stays.
+
+    Raises
+    ------
+    OSError
+        The cache cannot be written.
+    """
+    make_cache(cache)
+    entries = cache / ENTRIES
+    entries.mkdir(exist_ok=True)
+    temporary = entries / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        with suppress(FileExistsError, NotADirectoryError):
+            _rename(temporary, entries / name)
+        _sync_folder(entries)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    with path.open("wb", buffering=0) as stream:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[stream.write(rest) :]
+        os.fsync(stream.fileno())
+
+
+def mark_used(folder: Path) -> None:
+    """Say that an entry was used now."""
+    with suppress(OSError):
+        os.utime(folder)
+
+
+def remove(folder: Path) -> bool:
+    """Remove an entry, out of the sight of others first; whether it is gone by our doing."""
+    aside = folder.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+    try:
+        folder.rename(aside)
+    except OSError:
+        return False
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            aside.unlink()
+    return True
+
+
+def shrink(cache: Path, limit_bytes: int) -> None:
+    """Remove the entries used least recently beyond a size, and what dead processes left."""
+    held = 0
+    for entry in list_folders(cache):
+        held += entry.size_bytes
+        if held > limit_bytes:
+            remove(entry.folder)
+    _remove_abandoned(cache)
+
+
+def remove_remains(cache: Path) -> None:
+    """Remove what is left of a cache without entries; foreign files stay, and the folder then."""
+    with suppress(OSError):
+        for item in (cache / ENTRIES).iterdir():
+            if item.name.startswith(_TEMPORARY):
+                shutil.rmtree(item, ignore_errors=True)
+    if list_folders(cache):
+        return
+    with suppress(OSError):
+        for record in (cache / INDEX).iterdir():
+            record.unlink()
+    for name in (ENTRIES, INDEX):
+        with suppress(OSError):
+            (cache / name).rmdir()
+    with suppress(OSError):
+        unmake_cache(cache)
+
+
+def _rename(temporary: Path, final: Path) -> None:
+    try:
+        temporary.rename(final)
+    except OSError:
+        # The error for a folder that is there already differs between systems.
+        if not final.is_dir():
+            raise
+
+
+def _remove_abandoned(cache: Path) -> None:
+    oldest = time.time() - _ABANDONED_S
+    with suppress(OSError):
+        for item in (cache / ENTRIES).iterdir():
+            if item.name.startswith(_TEMPORARY) and item.lstat().st_mtime < oldest:
+                shutil.rmtree(item, ignore_errors=True)
+    with suppress(OSError):
+        records = sorted((cache / INDEX).iterdir(), key=lambda item: -item.lstat().st_mtime_ns)
+        for record in records[_MAX_RECORDS:]:
+            record.unlink()
+
+
+def _size_of(item: os.DirEntry[str]) -> int:
+    if not item.is_dir(follow_symlinks=False):
+        return item.stat(follow_symlinks=False).st_size
+    with os.scandir(item.path) as files:
+        return sum(file.stat(follow_symlinks=False).st_size for file in files)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not every system lets a folder be opened; the rename is then as lasting as it makes it.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
