@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
-import msgspec
-
-from tracekit.errors import LimitExceededError, TraceFormatError
+from tracekit.errors import LimitExceededError
 from tracekit.loading import envelope
 from tracekit.loading.columns import Columns
 from tracekit.loading.envelope import Opening
 from tracekit.loading.finish import finish
 from tracekit.loading.limits import LoadLimits
+from tracekit.loading.opening import open_events
 from tracekit.loading.options import LoadOptions
 from tracekit.loading.parallel import plan_segments, read_parallel
-from tracekit.loading.reader import SPACE, EventReader
+from tracekit.loading.reader import EventReader
 from tracekit.loading.segments import Ending, NotParallelError
 from tracekit.loading.source import ByteSource
 from tracekit.trace import Trace
@@ -55,43 +54,27 @@ class _Loading:
 
     def run(self) -> Trace:
         source = ByteSource(self._path, self._options.window_bytes, self.limits)
-        chunks = iter(source)
-        opening, rest = self._open(source, chunks)
-        plan = plan_segments(self._path, opening, rest, self._options)
-        if plan is not None:
-            with suppress(NotParallelError):
-                columns = Columns(self.limits)
-                return self._finish(columns, opening, read_parallel(plan, columns, self._options))
-        columns = Columns(self.limits)
-        return self._finish(columns, opening, self._read(columns, opening, rest, source, chunks))
-
-    def _open(self, source: ByteSource, chunks: Iterator[bytes]) -> tuple[Opening, bytes]:
-        """Read up to the event list and return where it starts, and what was read of it."""
-        head = b""
-        for chunk in chunks:
-            head += chunk
-            opening = envelope.find_opening(head)
-            if opening is not None:
-                rest = head[opening.offset :]
-                while not rest.strip(SPACE) and (more := next(chunks, b"")):
-                    rest += more
-                if rest.strip(SPACE) and rest.lstrip(SPACE)[:1] not in (b"{", b"]"):
-                    raise TraceFormatError(
-                        f"{self._path}: is JSON but no trace: its event list does not hold objects"
-                    )
-                return opening, rest
-            self.limits.check_header(len(head))
-        raise TraceFormatError(f"{self._path}: {_why_no_events(head, source.damage)}")
+        with closing(source.chunks()) as chunks:
+            opening, rest = open_events(source, chunks, self.limits)
+            plan = plan_segments(self._path, opening, rest, self._options)
+            if plan is not None:
+                with suppress(NotParallelError):
+                    columns = Columns(self.limits)
+                    ending = read_parallel(plan, columns, self._options)
+                    return self._finish(columns, opening, ending)
+            columns = Columns(self.limits)
+            ending = self._read(columns, opening, rest, (source, chunks))
+            return self._finish(columns, opening, ending)
 
     def _read(
         self,
         columns: Columns,
         opening: Opening,
         rest: bytes,
-        source: ByteSource,
-        chunks: Iterator[bytes],
+        remaining: tuple[ByteSource, Iterator[bytes]],
     ) -> Ending:
         """Read the event list from its start to its end."""
+        source, chunks = remaining
         reader = EventReader(columns, self._options, is_object=opening.is_object)
         if envelope.starts_empty_list(rest):
             reader.read_nothing(rest, chunks)
@@ -117,18 +100,3 @@ class _Loading:
         if metadata.pop("traceEvents", None) is not None:
             warnings.append("the file holds a second event list, which was not read")
         return finish(self._path, columns, metadata, warnings, truncated=ending.truncated)
-
-
-def _why_no_events(head: bytes, damage: str | None) -> str:
-    """Say why no event list was found in the first bytes of a file."""
-    if not head and damage:
-        return f"holds nothing that can be read: {damage}; copy the file again"
-    try:
-        value = msgspec.json.decode(head)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        if head.lstrip(SPACE + b"\xef\xbb\xbf").startswith(b"{"):
-            cause = damage or "it ends, or is broken, before its event list"
-            return f"is no complete JSON object: {cause}; record or copy the trace again"
-        return "is not JSON; give a trace that torch.profiler exported"
-    kind = "object without `traceEvents`" if isinstance(value, dict) else type(value).__name__
-    return f"is JSON but no trace ({kind}); give a trace that torch.profiler exported"

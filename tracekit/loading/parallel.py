@@ -1,27 +1,16 @@
-"""Shares one file among several processes, each of which parses segments of it.
-
-Workers are fresh interpreters, so a program's threads and `__main__` are left alone. They take
-the numbers of segments from a common pipe, read the file by themselves, and send their columns
-back as plain bytes.
-"""
+"""Shares one file among several processes, each of which parses segments of it."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import struct
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Any, Final
 
 from tracekit.loading.columns import Columns
 from tracekit.loading.envelope import Opening
 from tracekit.loading.events import parses_as_events
+from tracekit.loading.launch import MAX_SEGMENTS, can_start, workers_for
 from tracekit.loading.options import LoadOptions
 from tracekit.loading.segments import Ending, NotParallelError, SegmentPlan, read_segments
 from tracekit.loading.shipping import receive_columns
@@ -29,17 +18,8 @@ from tracekit.loading.source import GZIP_MAGIC
 
 _SEPARATOR: Final = re.compile(rb'\}(\s*,\s*)\{\s*"[^"\\]{1,40}"\s*:')
 _SEPARATOR_TRIES: Final = 64
-_TOKEN: Final = struct.Struct("<I")
-_MAX_TOKENS: Final = 4096
-"""Segments of one file: their numbers must fit into a pipe (16 KiB on macOS)."""
-
 _GZIP_EXPANSION: Final = 20
 """How much larger than its gzip form a trace is, about; only plans depend on it."""
-
-_WORKER: Final = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from tracekit.loading.worker import main; main(sys.argv[2], int(sys.argv[3]))"
-)
 
 
 def plan_segments(
@@ -47,13 +27,13 @@ def plan_segments(
 ) -> SegmentPlan | None:
     """Return how to share a file among workers, null when that is not possible or not worth it.
 
-    `rest` holds the first bytes of the event list.
+    `rest` holds the first bytes of the event list. All workers come to the same plan.
     """
-    if options.worker_count() < 2 or "://" in path or os.name != "posix" or not sys.executable:
+    if options.worker_count() < 2 or "://" in path or not can_start():
         return None
-    separator = _separator(rest)
     json_bytes = _json_bytes(path)
-    if separator is None or json_bytes < options.parallel_bytes:
+    separator = _separator(rest) if json_bytes >= options.parallel_bytes else None
+    if separator is None:
         return None
     return SegmentPlan(
         path=path,
@@ -61,7 +41,7 @@ def plan_segments(
         is_object=opening.is_object,
         separator=separator[0],
         gap_bytes=separator[1],
-        segment_bytes=max(options.segment_bytes, 2 * json_bytes // _MAX_TOKENS),
+        segment_bytes=max(options.segment_bytes, 2 * json_bytes // MAX_SEGMENTS),
     )
 
 
@@ -75,61 +55,31 @@ def read_parallel(plan: SegmentPlan, columns: Columns, options: LoadOptions) -> 
     LimitExceededError
         There is more than the limits allow.
     """
-    tokens, give = os.pipe()
-    os.write(give, b"".join(_TOKEN.pack(number) for number in range(_MAX_TOKENS)))
-    os.close(give)
-    workers: list[subprocess.Popen[bytes]] = []
     try:
-        for _ in range(options.worker_count() - 1):
-            workers.append(_start_worker(plan, options, tokens))
-        ending = read_segments(plan, columns, options, taker(tokens))
-        for worker in workers:
-            ending = receive_columns(cast("IO[bytes]", worker.stdout), columns) or ending
+        workers = workers_for(plan.path, worker_task(plan.path, options), _helpers(options))
+    except OSError as error:
+        raise NotParallelError from error
+    try:
+        ending = read_segments(plan, columns, options, workers.take)
+        for output in workers.outputs:
+            ending = receive_columns(output, columns) or ending
     except OSError as error:
         raise NotParallelError from error
     finally:
-        os.close(tokens)
-        for worker in workers:
-            _stop(worker)
+        workers.stop()
     if ending is None:
         raise NotParallelError
     columns.check_limits()
     return ending
 
 
-def taker(tokens: int) -> Callable[[], int | None]:
-    """Return a function that takes the next number from the pipe, null when there is none."""
-
-    def take() -> int | None:
-        token = os.read(tokens, _TOKEN.size)
-        return int(_TOKEN.unpack(token)[0]) if len(token) == _TOKEN.size else None
-
-    return take
+def worker_task(path: str, options: LoadOptions) -> dict[str, Any]:
+    """Return what a worker must know: the path, and how to read it."""
+    return {"path": path, "options": asdict(options)}
 
 
-def _start_worker(plan: SegmentPlan, options: LoadOptions, tokens: int) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).resolve().parent.parent.parent)
-    task = {
-        "plan": {**asdict(plan), "separator": plan.separator.hex()},
-        "limits": asdict(options.limits),
-        "window_bytes": options.window_bytes,
-    }
-    arguments = [json.dumps([*sys.path, root]), json.dumps(task), str(tokens)]
-    return subprocess.Popen(  # noqa: S603 - our own interpreter, running our own module
-        [sys.executable, "-S", "-E", "-c", _WORKER, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        pass_fds=(tokens,),
-    )
-
-
-def _stop(worker: subprocess.Popen[bytes]) -> None:
-    if worker.stdout is not None:
-        worker.stdout.close()
-    with suppress(OSError):
-        worker.kill()
-    worker.wait()
+def _helpers(options: LoadOptions) -> int:
+    return options.worker_count() - 1
 
 
 def _separator(rest: bytes) -> tuple[bytes, int] | None:

@@ -8,7 +8,8 @@ stretch does not parse, the whole file is read from start to end instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,21 +61,24 @@ def read_segments(
     NotParallelError
         Something does not parse.
     """
-    reader = _SegmentReader(plan, columns, options)
-    while (segment := take()) is not None:
-        columns.segment = segment
-        if not reader.read(segment):
-            break
+    source = ByteSource(plan.path, options.window_bytes, options.limits)
+    with closing(source.chunks()) as chunks:
+        reader = _SegmentReader(plan, columns, options, _ForwardBytes(source, chunks))
+        while (segment := take()) is not None:
+            columns.segment = segment
+            if not reader.read(segment):
+                break
     return reader.ending
 
 
 class _SegmentReader:
-    def __init__(self, plan: SegmentPlan, columns: Columns, options: LoadOptions) -> None:
+    def __init__(
+        self, plan: SegmentPlan, columns: Columns, options: LoadOptions, forward: _ForwardBytes
+    ) -> None:
         self.ending: Ending | None = None
         self._plan = plan
         self._limits = options.limits
-        self._source = ByteSource(plan.path, options.window_bytes, options.limits)
-        self._bytes = _ForwardBytes(self._source)
+        self._bytes = forward
         self._events = EventReader(columns, options, is_object=plan.is_object)
 
     def read(self, segment: int) -> bool:
@@ -96,7 +100,8 @@ class _SegmentReader:
 
     def _find_start(self, low: int) -> tuple[int, bytes] | None:
         """Return the offset of the first separator from `low` on, and what was read from it."""
-        separator, rest, base = self._plan.separator, b"", low
+        # The segment before may have looked beyond `low` already, and found nothing there.
+        separator, rest, base = self._plan.separator, b"", self._bytes.offset
         while chunk := self._bytes.read():
             rest += chunk
             position = rest.find(separator)
@@ -145,7 +150,7 @@ class _SegmentReader:
         self._events.read_last(rest)
         if self._events.has_damage:
             raise NotParallelError
-        damage = self._source.damage
+        damage = self._bytes.source.damage
         self.ending = Ending(
             truncated=self._events.truncated or damage is not None,
             metadata=self._events.metadata,
@@ -157,10 +162,10 @@ class _SegmentReader:
 class _ForwardBytes:
     """The decompressed bytes of a file, read forward from any offset on."""
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, chunks: Iterator[bytes]) -> None:
         self.offset = 0
-        self._source = source
-        self._chunks = iter(source)
+        self.source = source
+        self._chunks = chunks
         self._held = b""
 
     def read(self) -> bytes:
@@ -180,7 +185,7 @@ class _ForwardBytes:
         if self.offset == 0 and not self._held:
             # The source opens its file with the first read.
             self.unread(self.read())
-        if offset > self.offset + len(self._held) and self._source.skip_to(offset):
+        if offset > self.offset + len(self._held) and self.source.skip_to(offset):
             self._held = b""
             self.offset = offset
         while offset > self.offset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -25,8 +25,8 @@ _READ_BYTES: Final = 1 << 18
 class ByteSource:
     """The decompressed bytes of one file, gzip recognised by content and not by name.
 
-    Iterate once. Afterwards `size_bytes` is what was yielded, `damage` says in a sentence why the
-    bytes end early (null when they do not).
+    Take its `chunks` once. Afterwards `size_bytes` is what was yielded, `damage` says in a
+    sentence why the bytes end early (null when they do not).
 
     Raises
     ------
@@ -48,7 +48,7 @@ class ByteSource:
         self._stream: IO[bytes] | None = None
         self._is_gzip = True
 
-    def __iter__(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         """Yield chunks of at most `chunk_bytes` bytes."""
         with closing(_open(self.path)) as stream:
             self._stream = stream
