@@ -1,28 +1,23 @@
-"""Runs tracekit, and HTA beside it, on one trace after another and gathers what each took."""
+"""Runs tracekit, and its peers beside it, on one trace and gathers what each took."""
 
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
-import os
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.measure import Spread, measure
+from benchmarks.tools import PEERS, Tool, child_env, command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.measure import Run
 
 MB: Final = 1_000_000
-CHECKOUT: Final = Path(__file__).resolve().parent.parent
-
-Tool = Literal["stages", "tracekit", "hta"]
 
 # If one process's own peak is more than this above the sampled peak of the tree, the samples missed
 # the peak. Less than that are pages of libraries that other processes happen to share.
@@ -34,11 +29,15 @@ _SAME_BUSY: Final = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A trace to measure: its JSON has `json_bytes` bytes, however the file is packed."""
+    """A trace to measure: its JSON has `json_bytes` bytes, however the file is packed.
+
+    `target_mb` is the size in MB that a scaled trace was made for, null for a trace as it is.
+    """
 
     name: str
     path: Path
     json_bytes: int
+    target_mb: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +70,19 @@ class Row:
         ours = self.tools.get("tracekit")
         return self.case.json_bytes / MB / ours.wall_s.median if ours else None
 
-    @property
-    def time_ratio(self) -> float | None:
-        """How many times as long HTA takes."""
-        return self._ratio(lambda measured: measured.wall_s.median)
+    def time_ratio(self, tool: Tool, to: Tool = "tracekit") -> float | None:
+        """How many times as long one tool takes as another."""
+        return self._ratio(tool, to, lambda measured: measured.wall_s.median)
 
-    @property
-    def memory_ratio(self) -> float | None:
-        """How many times as much memory HTA takes."""
-        return self._ratio(lambda measured: measured.peak_bytes.median)
+    def memory_ratio(self, tool: Tool, to: Tool = "tracekit") -> float | None:
+        """How many times as much memory one tool takes as another."""
+        return self._ratio(tool, to, lambda measured: measured.peak_bytes.median)
 
-    def _ratio(self, value: Callable[[Measured], float]) -> float | None:
-        ours, theirs = self.tools.get("tracekit"), self.tools.get("hta")
+    def _ratio(self, tool: Tool, to: Tool, value: Callable[[Measured], float]) -> float | None:
+        theirs, ours = self.tools.get(tool), self.tools.get(to)
         if ours is None or theirs is None or not value(ours):
             return None
         return value(theirs) / value(ours)
-
-
-def has_hta() -> bool:
-    """Say whether HTA is installed, without importing it."""
-    return importlib.util.find_spec("hta") is not None
-
-
-def child_env() -> dict[str, str]:
-    """Return an environment in which child processes find this checkout."""
-    known = os.environ.get("PYTHONPATH")
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), *([known] if known else [])]),
-    }
 
 
 def json_bytes(path: Path) -> int:
@@ -110,41 +93,41 @@ def json_bytes(path: Path) -> int:
         return sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def run_case(case: Case, repeats: int, hta: bool) -> Row:
+def run_case(case: Case, repeats: int, tools: Sequence[Tool]) -> Row:
     """Measure one trace `repeats` times with every tool, the tools taking turns.
 
     They take turns because a machine's speed drifts: what slows one slows the other as well. A tool
-    that fails once is not run again.
+    that fails once is not run again. The cache of the warm runs is filled first, by a run that does
+    not count, and goes at the end.
     """
-    tools: list[Tool] = ["stages", "tracekit", *(["hta"] if hta else [])]  # type: ignore[list-item]
     runs: dict[Tool, list[Run]] = {tool: [] for tool in tools}
     notes: list[str] = []
     failed: list[Tool] = []
-    for _ in range(repeats):
-        for tool in [tool for tool in tools if tool not in failed]:
-            run = _run(tool, case.path)
-            if run.returncode:
-                failed.append(tool)
-                notes.append(f"{case.name}: {tool} failed: {_reason(run)}")
-            runs[tool].append(run)
+    with tempfile.TemporaryDirectory(prefix="tracekit-benchmarks-") as folder:
+        if "warm" in tools:
+            _run("warm", case.path, Path(folder))
+        for _ in range(repeats):
+            for tool in [tool for tool in tools if tool not in failed]:
+                run = _run(tool, case.path, Path(folder))
+                if run.returncode:
+                    failed.append(tool)
+                    notes.append(f"{case.name}: {tool} failed: {_reason(run, case.path)}")
+                runs[tool].append(run)
     measured = {tool: _gather(runs[tool]) for tool in tools if tool not in failed}
     return Row(case, measured, tuple(failed), (*notes, *_doubts(case, measured)))
 
 
-def _run(tool: Tool, path: Path) -> Run:
+def _run(tool: Tool, path: Path, cache: Path) -> Run:
     with tempfile.TemporaryDirectory(prefix="tracekit-benchmarks-") as folder:
-        analyze = ["analyze", str(path), "--format", "json", "-o", str(Path(folder, "out.json"))]
-        command = {
-            "stages": ["benchmarks.stage_job", str(path)],
-            "tracekit": ["tracekit.cli", *analyze],
-            "hta": ["benchmarks.hta_job", str(path)],
-        }[tool]
-        return measure([sys.executable, "-m", *command], env=child_env())
+        env = child_env(cache if tool == "warm" else None)
+        return measure(command(tool, path, Path(folder, "out.json")), env=env)
 
 
-def _reason(run: Run) -> str:
+def _reason(run: Run, trace: Path) -> str:
     lines = [line for line in run.stderr.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"exit code {run.returncode}"
+    said = lines[-1].strip() if lines else f"exit code {run.returncode}"
+    # Where the file was means nothing to a reader on another machine.
+    return said.replace(f"{trace.resolve().parent}/", "").replace(f"{trace.parent}/", "")
 
 
 def _gather(runs: list[Run]) -> Measured:
@@ -167,11 +150,13 @@ def _doubts(case: Case, measured: dict[Tool, Measured]) -> list[str]:
         for tool, each in measured.items()
         if each.maxrss_bytes > _MISSED * each.peak_bytes.high + _SHARED
     ]
-    if "stages" in measured and "hta" in measured:
-        ours, theirs = (measured[tool].printed["busy_us"] for tool in ("stages", "hta"))
+    for peer in PEERS:
+        if "stages" not in measured or peer not in measured:
+            continue
+        ours, theirs = (measured[tool].printed["busy_us"] for tool in ("stages", peer))
         if abs(ours - theirs) > _SAME_BUSY * max(ours, theirs):
             doubts.append(
                 f"{case.name}: the two do not agree on the GPU's busy time: "
-                f"tracekit {ours / 1000:.3f} ms, HTA {theirs / 1000:.3f} ms."
+                f"tracekit {ours / 1000:.3f} ms, {PEERS[peer]} {theirs / 1000:.3f} ms."
             )
     return doubts

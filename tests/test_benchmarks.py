@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import sys
@@ -11,11 +10,15 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.compare import Case, Measured, Row, json_bytes
+from benchmarks.compare import MB, Case, json_bytes
+from benchmarks.limit_job import chunks
+from benchmarks.limits import main as limits_main
+from benchmarks.limits import measure_limits
 from benchmarks.measure import Spread, measure
+from benchmarks.plan import Options, source_for, tools_for
 from benchmarks.scale import main as scale_main
 from benchmarks.scale import read_template, scaled, write_scaled
-from benchmarks.table import HEADINGS, render
+from benchmarks.tools import Tool, child_env, command, has_tracelens
 
 # Kineto's own layout, with what could mislead a cut by text: percent signs, quoted keys inside a
 # string, values that mean "none", metadata without a time, and the last microsecond of the run.
@@ -229,38 +232,6 @@ def test_spread() -> None:
     assert Spread.of([3.0, 1.0, 2.0, 9.0]) == Spread(2.5, 1.0, 9.0)
 
 
-def measured(wall_s: float, peak: float) -> Measured:
-    printed = {"events": 1234, "busy_us": 1.0}
-    stages = dict.fromkeys(("load", "link", "classify", "analyze"), Spread(0.25, 0.25, 0.25))
-    return Measured(Spread(wall_s, wall_s, wall_s), Spread(peak, peak, peak), 0, printed, stages)
-
-
-def test_table() -> None:
-    case = Case("sdxl x4", Path("x"), 71_000_000)
-    both = Row(
-        case,
-        {"stages": measured(9, 9), "tracekit": measured(0.5, 1e8), "hta": measured(5, 4e8)},
-    )
-    alone = dataclasses.replace(both, tools={"tracekit": measured(0.5, 1e8)})
-    text = render([both, alone], markdown=False).splitlines()
-    table = render([both, alone], markdown=True).splitlines()
-
-    assert len({len(line) for line in text}) == 1
-    assert text[2].split()[:8] == [
-        "sdxl",
-        "x4",
-        "71.0",
-        "1,234",
-        "0.250",
-        "0.250",
-        "0.250",
-        "0.250",
-    ]
-    assert text[2].split()[-2:] == ["10.0x", "4.0x"]
-    assert text[3].split()[-2:] == ["-", "-"]
-    assert {line.count("|") for line in table} == {len(HEADINGS) + 1}
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -276,19 +247,88 @@ def test_wrong_use(
     assert said in capsys.readouterr().err
 
 
-def test_whole_run_without_hta(
+def test_whole_run_without_peers(
     source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("benchmarks.__main__.has_hta", lambda: False)
+    for peer in ("hta", "tracelens"):
+        monkeypatch.setattr(f"benchmarks.tools.has_{peer}", lambda: False)
     out, keep = tmp_path / "out.md", tmp_path / "kept"
     arguments = ["--traces", "--source", str(source), "--sizes", "0.01", "--repeats", "1"]
     assert main([*arguments, "--format", "markdown", "-o", str(out), "--keep", str(keep)]) == 0
 
     lines = out.read_text(encoding="utf-8").splitlines()
     (scaled_trace,) = keep.iterdir()
-    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
-    assert cells[0].startswith("tiny x")
-    assert cells[2] == str(len(exact(scaled_trace.read_bytes())))
-    assert all(float(cell) >= 0 for cell in cells[3:7])
-    assert cells[-1] == "-"
+    ours, peers, *_ = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| tiny x")
+    )
+    assert ours[2] == str(len(exact(scaled_trace.read_bytes())))
+    assert all(float(cell) >= 0 for cell in ours[3:7])
+    assert peers.count("not installed") == 2
     assert any("pip install 'gpu-tracekit[hta]'" in line for line in lines)
+    assert any("github.com/AMD-AGI/TraceLens" in line for line in lines)
+
+
+def test_a_namesake_is_not_tracelens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "TraceLens"
+    (package / "Reporting").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    assert not has_tracelens()
+    (package / "Reporting" / "generate_perf_report_pytorch.py").touch()
+    assert has_tracelens()
+
+
+def test_which_tools_run_on_which_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = frozenset({"--no-cache", "--workers"})
+    monkeypatch.setattr("benchmarks.plan.analyze_options", lambda: known)
+    monkeypatch.setattr("benchmarks.plan.installed", lambda peer: True)
+    options = Options((), (), (71, 500, 2000), 1, {"hta": 200, "tracelens": 50}, False, None)
+
+    def tools(target_mb: float | None, mb: float) -> list[str]:
+        return [str(t) for t in tools_for(Case("", Path(), int(mb * MB), target_mb), options)]
+
+    ours = ["stages", "tracekit", "warm"]
+    assert tools(None, 10) == [*ours, "hta", "tracelens"]
+    assert tools(71, 70.9) == [*ours, "hta"]
+    assert tools(500, 495) == [*ours, "one worker", "two workers"]
+    assert tools(2000, 2000) == ours
+    monkeypatch.setattr("benchmarks.plan.analyze_options", frozenset)
+    assert tools(500, 495) == ["stages", "tracekit"]
+
+
+def test_only_warm_runs_have_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = frozenset({"--no-cache", "--workers"})
+    monkeypatch.setattr("benchmarks.tools.analyze_options", lambda: known)
+    trace, out = Path("t.json"), Path("out.json")
+    tools: tuple[Tool, ...] = ("tracekit", "warm", "two workers")
+    cold, warm, two = (command(tool, trace, out) for tool in tools)
+    assert cold == [*warm, "--no-cache"]
+    assert two == [*cold, "--workers", "2"]
+    assert child_env()["TRACEKIT_CACHE_SIZE"] == "0"
+    assert child_env(Path("there"))["TRACEKIT_CACHE"] == "there"
+    assert child_env(Path("there"))["TRACEKIT_CACHE_SIZE"] != "0"
+
+
+def test_small_sizes_get_a_small_source() -> None:
+    sources = {Path("large"): 17.7, Path("small"): 8.6}
+    chosen = {size: source_for(size, sources).name for size in (1, 10, 18, 50, 71)}
+    assert chosen == {1: "small", 10: "small", 18: "large", 50: "large", 71: "large"}
+
+
+def test_chunks_are_whole_events(source: Path) -> None:
+    events = exact(source.read_bytes())
+    for size in (100, 500, 1 << 20):
+        pieces = [json.loads(chunk, parse_float=Decimal) for chunk in chunks(str(source), size)]
+        assert [event for piece in pieces for event in piece] == events[:-1]
+
+
+def test_limits(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {limit.job: limit for limit in measure_limits(source, 1)}
+    assert list(limits) == ["gunzip", "simdjson", "msgspec", "load1", "load2"]
+    for job in ("gunzip", "msgspec", "load1"):
+        assert limits[job].mb_per_s is not None
+    source.write_text("{}")
+    assert limits_main([str(source), "--repeats", "1"]) == 3
+    assert "no event list" in capsys.readouterr().err

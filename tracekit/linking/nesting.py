@@ -68,7 +68,7 @@ def build_forest(thread: Threads, start_ns: IntArray, end_ns: IntArray) -> Fores
         empty = np.empty(0, np.int64)
         return Forest(thread, start_ns, end_ns, empty, empty)
     keys, _ = _keys(thread, start_ns, thread[:0], start_ns[:0])
-    order = np.lexsort((start_ns - end_ns, keys))
+    order = _start_order(keys, end_ns)
     start, end, owner = start_ns[order], end_ns[order], thread[order]
     parent = np.empty(count, np.int64)
     parent[order] = _to_rows(_parents(start, end, owner), order)
@@ -85,6 +85,18 @@ def nearest_marked(parent: IntArray, marked: BoolArray) -> IntArray:
         active = active[nearest[active] >= 0]
         active = active[~marked[nearest[active]]]
     return nearest
+
+
+def _start_order(keys: IntArray, end_ns: IntArray) -> IntArray:
+    """Return the rows by key, longer ones first where keys are equal.
+
+    Files list their events by start, which a stable sort by one key makes use of.
+    """
+    order = np.argsort(keys, kind="stable")
+    tied = keys[order[1:]] == keys[order[:-1]]
+    if (tied & (end_ns[order[1:]] > end_ns[order[:-1]])).any():
+        order = np.lexsort((-end_ns, keys))
+    return order
 
 
 def _parents(start: IntArray, end: IntArray, owner: Threads) -> IntArray:
