@@ -104,7 +104,8 @@ def _device_name(table: KernelTable) -> str | None:
         return None
     used = set(table.device.tolist())
     for device in properties:
-        if isinstance(device, dict) and device.get("id") in used:
+        identity = device.get("id") if isinstance(device, dict) else None
+        if isinstance(identity, int) and identity in used:
             return _text(device.get("name"))
     return None
 
@@ -134,4 +135,5 @@ def _text(value: Any) -> str | None:
 def _world_size(metadata: dict[str, Any]) -> int | None:
     info = metadata.get("distributedInfo")
     size = info.get("world_size") if isinstance(info, dict) else None
-    return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None
+    is_count = isinstance(size, int) and not isinstance(size, bool) and 0 < size < 2**31
+    return size if is_count else None

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from tracekit.classifying.module_names import module_hint
+from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import PHASES, Linked
 from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray
 
@@ -69,7 +70,7 @@ def distinct_situations(
         linked.phase.astype(np.int64),
         converts,
     )
-    first, situation_of = _distinct_rows(columns)
+    first, situation_of = distinct_rows(columns)
     names = _stack_names(linked)
     situations = []
     for row in first.tolist():
@@ -112,15 +113,6 @@ def _path_of(linked: Linked, op: IntArray) -> IntArray:
     if not len(linked.op_path):
         return np.full(len(op), -1, np.int64)
     return np.where(op >= 0, linked.op_path[op], -1)
-
-
-def _distinct_rows(columns: tuple[IntArray, ...]) -> tuple[IntArray, IntArray]:
-    """Return the first row of each distinct combination, and the combination of each row."""
-    combined = np.zeros(len(columns[0]), np.int64)
-    for column in columns:
-        values, code = np.unique(column, return_inverse=True)
-        combined = np.unique(combined * len(values) + code, return_inverse=True)[1]
-    return np.unique(combined, return_index=True, return_inverse=True)[1:]
 
 
 class _stack_names:  # noqa: N801 - used as a function with a memory

@@ -87,10 +87,11 @@ def _issue_order(linked: Linked) -> _IssueOrder | None:
     ops, names = linked.trace.ops, linked.trace.strings
     if not len(ops):
         return None
-    softmax = _named(linked, [_SOFTMAX.search(name) is not None for name in names])
-    product = _named(linked, [_BATCHED_PRODUCT.search(name) is not None for name in names])
-    if not (softmax >= 0).any() or not (product >= 0).any():
+    is_softmax = [_SOFTMAX.search(name) is not None for name in names]
+    is_product = [_BATCHED_PRODUCT.search(name) is not None for name in names]
+    if not any(is_softmax) or not any(is_product):
         return None
+    softmax, product = _named(linked, is_softmax), _named(linked, is_product)
     rules = [rule_for_op(name) for name in names]
     decisive = _named(linked, [rule is not None and rule.decisive for rule in rules])
     roots = _named(linked, [_PRODUCT_ROOT.search(name) is not None for name in names])

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.linking.backward import forward_ops
+from tracekit.linking.codes import numbered
 from tracekit.linking.launches import launches_of
 from tracekit.linking.modules import ModulePaths, module_paths
 from tracekit.linking.nesting import Forest, build_forest
@@ -172,15 +173,14 @@ def _op_paths(trace: Trace, ops: Forest) -> IntArray:
     depth = ops.depth()
     by_depth = np.argsort(depth, kind="stable")
     bounds = np.searchsorted(depth[by_depth], np.arange(depth.max() + 2))
-    names = len(trace.strings) + 1
+    names, name = numbered(trace.ops.name + np.int64(1), len(trace.strings) + 1)
     used = 0
     for level in range(len(bounds) - 1):
         rows = by_depth[bounds[level] : bounds[level + 1]]
         above = path[ops.parent[rows]] if level else np.full(len(rows), -1)
-        chains = (above + 1) * names + trace.ops.name[rows] + 1
-        distinct, code = np.unique(chains, return_inverse=True)
+        distinct, code = numbered((above + 1) * names + name[rows], (used + 1) * names)
         path[rows] = used + code
-        used += len(distinct)
+        used += distinct
     return path
 
 

@@ -16,7 +16,7 @@ from tracekit.linking.nesting import Forest, build_forest
 from tracekit.trace import NULL, BoolArray, IntArray, Spans
 
 _PROFILER_STEP: Final = re.compile(r"^ProfilerStep#(\d+)$")
-_TRAILING_NUMBER: Final = re.compile(r"^(.*?\D)[\s#:_/.\-\[(]*(\d+)[\])]?$", re.DOTALL)
+_MAX_DIGITS: Final = 9
 _SEPARATORS: Final = " \t#:_/.-[("
 _OF_PYTORCH: Final = re.compile(
     r"^(?:ProfilerStep\*?$"
@@ -158,10 +158,12 @@ def _families(names: list[str], start_ns: IntArray) -> tuple[tuple[str, ...], In
 
 
 def _split_number(name: str) -> tuple[str, int | None]:
-    match = _TRAILING_NUMBER.match(name)
-    if match is None or len(match[2]) > 9:
+    bare = name[:-1] if name.endswith(("]", ")")) else name
+    stem = bare.rstrip("0123456789")
+    number = bare[len(stem) :]
+    if not stem or not number or len(number) > _MAX_DIGITS:
         return name, None
-    return match[1].rstrip(_SEPARATORS) or match[1], int(match[2])
+    return stem.rstrip(_SEPARATORS) or stem, int(number)
 
 
 def _profiler_steps(linked: Linked) -> IntArray:

@@ -171,8 +171,9 @@ class Columns:
                 continue
             self.categories.add(event.cat or "")
             (dur_ns,) = ns_of_us_texts([event.dur]).tolist()
+            time_ns = dur_ns if 0 <= dur_ns <= MAX_DUR_NS else None
             what = f"{event.cat!r} events" if event.cat else "events without a category"
-            self.leave_out(what, "not a category of torch.profiler that tracekit reads", 1, dur_ns)
+            self.leave_out(what, "not a category of torch.profiler that tracekit reads", 1, time_ns)
 
     def _add_complete(self, by_table: dict[str | None, list[Event]]) -> None:
         """Take in events with their tables; what they have in common is converted in one go."""

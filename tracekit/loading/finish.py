@@ -10,7 +10,7 @@ from tracekit.errors import TraceFormatError
 from tracekit.loading.columns import TABLES, Columns
 from tracekit.loading.numbers import MAX_TOTAL_NS
 from tracekit.loading.refuse import refuse_jax, refuse_xpu
-from tracekit.trace import Trace
+from tracekit.trace import Activities, Trace
 
 _JAX_PROCESSES: Final = ("/host:", "/device:")
 _XPU_CATEGORIES: Final = frozenset({"xpu_runtime", "xpu_driver"})
@@ -40,6 +40,7 @@ def finish(
         if float(tables[name].dur_ns.sum(dtype=np.float64)) > MAX_TOTAL_NS:
             raise TraceFormatError(f"{path}: its {name} add up to over 146 years; it is damaged")
     activities = tables["activities"]
+    _refuse_endless(path, activities)
     order = np.lexsort((np.arange(len(activities)), activities.start_ns))
     tables["activities"] = activities.take(order)
     return Trace(
@@ -71,7 +72,18 @@ def _refuse_foreign(path: str, columns: Columns) -> None:
         )
 
 
+def _refuse_endless(path: str, activities: Activities) -> None:
+    """Raise when the spans of the devices could leave int64 in a sum."""
+    if len(activities):
+        span_ns = int(activities.end_ns.max()) - int(activities.start_ns.min())
+        if span_ns * len(np.unique(activities.device)) > MAX_TOTAL_NS:
+            raise TraceFormatError(
+                f"{path}: its GPU activities lie over 146 years apart; its timestamps are damaged"
+            )
+
+
 def _rank(metadata: dict[str, Any]) -> int | None:
     info = metadata.get("distributedInfo")
     rank = info.get("rank") if isinstance(info, dict) else None
-    return rank if isinstance(rank, int) and not isinstance(rank, bool) and rank >= 0 else None
+    is_rank = isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank < 2**31
+    return rank if is_rank else None

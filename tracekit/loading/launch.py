@@ -20,6 +20,13 @@ from typing import IO, Any, Final, cast
 MAX_SEGMENTS: Final = 4096
 """Segments of one file: their numbers must fit into a pipe (16 KiB on macOS)."""
 
+PARALLEL_BYTES: Final = 24_000_000
+"""From which size of JSON on it pays to start another process."""
+
+_MAX_WORKERS: Final = 8
+_GZIP_EXPANSION: Final = 20
+"""How much larger than its gzip form a trace is, about; only plans depend on it."""
+
 _NUMBER: Final = struct.Struct("<I")
 _CODE: Final = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -81,6 +88,27 @@ def take_number(numbers: int) -> int | None:
 def can_start() -> bool:
     """Whether this platform can share a pipe with its children."""
     return os.name == "posix" and bool(sys.executable)
+
+
+def processor_count() -> int:
+    """Return how many processes parse unless somebody says otherwise."""
+    try:
+        return min(_MAX_WORKERS, len(os.sched_getaffinity(0)))
+    except AttributeError:
+        return min(_MAX_WORKERS, os.cpu_count() or 1)
+
+
+def json_bytes(path: str) -> int:
+    """Return about how many bytes of JSON a file holds, 0 if that cannot be told."""
+    try:
+        if not Path(path).is_file():
+            return 0
+        stored_bytes = Path(path).stat().st_size
+        with Path(path).open("rb") as stream:
+            is_gzip = stream.read(2) == b"\x1f\x8b"
+    except (OSError, ValueError):
+        return 0
+    return stored_bytes * _GZIP_EXPANSION if is_gzip else stored_bytes
 
 
 @contextmanager

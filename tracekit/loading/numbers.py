@@ -78,7 +78,7 @@ def _as_int(value: Any) -> int:
 
 
 MAX_START_NS: Final = 2**62
-"""Latest (and, negative, earliest) usable start: differences of two stay within int64."""
+"""Latest (and, negative, earliest) usable start, 146 years: ends stay within int64."""
 
 MAX_DUR_NS: Final = 2**53
 """Longest usable duration, 104 days: what is longer is no measurement."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
+from tracekit.loading.launch import PARALLEL_BYTES, processor_count
 from tracekit.loading.limits import LoadLimits
 
 
@@ -22,13 +22,8 @@ class LoadOptions:
     limits: LoadLimits = field(default_factory=LoadLimits)
     window_bytes: int = 1 << 18
     segment_bytes: int = 1 << 22
-    parallel_bytes: int = 24_000_000
+    parallel_bytes: int = PARALLEL_BYTES
 
     def worker_count(self) -> int:
         """Return how many processes may parse."""
-        if self.workers is not None:
-            return max(1, self.workers)
-        try:
-            return min(8, len(os.sched_getaffinity(0)))
-        except AttributeError:
-            return min(8, os.cpu_count() or 1)
+        return processor_count() if self.workers is None else max(1, self.workers)

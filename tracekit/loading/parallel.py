@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from tracekit.loading.columns import Columns
 from tracekit.loading.envelope import Opening
 from tracekit.loading.events import parses_as_events
-from tracekit.loading.launch import MAX_SEGMENTS, can_start, workers_for
+from tracekit.loading.launch import MAX_SEGMENTS, can_start, json_bytes, workers_for
 from tracekit.loading.options import LoadOptions
 from tracekit.loading.segments import Ending, NotParallelError, SegmentPlan, read_segments
 from tracekit.loading.shipping import receive_columns
-from tracekit.loading.source import GZIP_MAGIC
 
 _SEPARATOR: Final = re.compile(rb'\}(\s*,\s*)\{\s*"[^"\\]{1,40}"\s*:')
 _SEPARATOR_TRIES: Final = 64
-_GZIP_EXPANSION: Final = 20
-"""How much larger than its gzip form a trace is, about; only plans depend on it."""
+_DEFAULT: Final = LoadOptions()
 
 
 def plan_segments(
@@ -31,8 +28,8 @@ def plan_segments(
     """
     if options.worker_count() < 2 or "://" in path or not can_start():
         return None
-    json_bytes = _json_bytes(path)
-    separator = _separator(rest) if json_bytes >= options.parallel_bytes else None
+    size_bytes = json_bytes(path)
+    separator = _separator(rest) if size_bytes >= options.parallel_bytes else None
     if separator is None:
         return None
     return SegmentPlan(
@@ -41,7 +38,7 @@ def plan_segments(
         is_object=opening.is_object,
         separator=separator[0],
         gap_bytes=separator[1],
-        segment_bytes=max(options.segment_bytes, 2 * json_bytes // MAX_SEGMENTS),
+        segment_bytes=max(options.segment_bytes, 2 * size_bytes // MAX_SEGMENTS),
     )
 
 
@@ -74,8 +71,14 @@ def read_parallel(plan: SegmentPlan, columns: Columns, options: LoadOptions) -> 
 
 
 def worker_task(path: str, options: LoadOptions) -> dict[str, Any]:
-    """Return what a worker must know: the path, and how to read it."""
-    return {"path": path, "options": asdict(options)}
+    """Return what a worker must know: the path, and how it is read otherwise than by default."""
+    given = _changed(replace(options, limits=_DEFAULT.limits), _DEFAULT)
+    return {"path": path, "options": given, "limits": _changed(options.limits, _DEFAULT.limits)}
+
+
+def _changed(values: Any, defaults: Any) -> dict[str, Any]:
+    names = [field.name for field in fields(values)]
+    return {n: v for n in names if (v := getattr(values, n)) != getattr(defaults, n)}
 
 
 def _helpers(options: LoadOptions) -> int:
@@ -90,14 +93,3 @@ def _separator(rest: bytes) -> tuple[bytes, int] | None:
         if parses_as_events(rest[: match.start() + 1]):
             return match.group(), match.end(1) - match.start()
     return None
-
-
-def _json_bytes(path: str) -> int:
-    """Return about how many bytes of JSON a file holds."""
-    try:
-        stored_bytes = Path(path).stat().st_size
-        with Path(path).open("rb") as stream:
-            is_gzip = stream.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    except OSError:
-        return 0
-    return stored_bytes * _GZIP_EXPANSION if is_gzip else stored_bytes

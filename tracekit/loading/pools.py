@@ -52,9 +52,16 @@ class FragmentPool(dict[bytes, int]):
         self._texts = texts
 
     def __missing__(self, fragment: bytes) -> int:
-        compact = msgspec.json.encode(msgspec.json.decode(fragment)).decode()
-        code = self[fragment] = self._texts[compact]
+        code = self[fragment] = self._texts[_compact(fragment)]
         return code
+
+
+def _compact(fragment: bytes) -> str:
+    """Return a fragment without insignificant space; one that is no good JSON as it is."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(fragment)).decode()
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        return fragment.decode("utf-8", "replace")
 
 
 class SignaturePool(dict[bytes, int]):

@@ -25,7 +25,7 @@ def main(task_json: str, numbers: int) -> None:
     # An interrupt is the parent's to handle; it stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     task = json.loads(task_json)
-    limits = LoadLimits(**task["options"].pop("limits"))
+    limits = LoadLimits(**task["limits"])
     options = LoadOptions(limits=limits, **task["options"])
     columns = Columns(limits)
     sink = sys.stdout.buffer
