@@ -1,4 +1,4 @@
-"""Golden files: expected outputs beside the tests, rewritten with `--refresh-golden`."""
+"""Golden files, rewritten with `--refresh-golden`, and a cache of its own for every test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tracekit.caching import sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,3 +42,31 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == expected
 
     return compare
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty cache folder of one test, also for the processes that it starts."""
+    folder = tmp_path_factory.mktemp("cache") / "tracekit"
+    monkeypatch.setenv("TRACEKIT_CACHE", str(folder))
+    monkeypatch.delenv("TRACEKIT_CACHE_SIZE", raising=False)
+    return folder
+
+
+@pytest.fixture
+def every_size_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cache small files as well."""
+    monkeypatch.setattr(sources, "MIN_PLAIN_BYTES", 1)
+    monkeypatch.setattr(sources, "MIN_GZIP_BYTES", 1)
+
+
+@pytest.fixture
+def trust_mtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that keeps no change time."""
+    monkeypatch.setattr(
+        sources.Signature,
+        "of",
+        classmethod(
+            lambda cls, s: cls(s.st_size, s.st_mtime_ns, 0, s.st_ino, s.st_dev)  # type: ignore[misc]
+        ),
+    )

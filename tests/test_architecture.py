@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.output": BASE,
     "tracekit.runfolder": BASE,
     "tracekit.loading": BASE | {"tracekit.trace"},
+    "tracekit.caching": BASE | {"tracekit.trace", "tracekit.output", "tracekit.runfolder"},
     "tracekit.linking": BASE | {"tracekit.trace"},
     "tracekit.classifying": BASE | {"tracekit.trace", "tracekit.linking"},
     "tracekit.analysis": BASE
@@ -36,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {
         "tracekit.trace",
         "tracekit.loading",
+        "tracekit.caching",
         "tracekit.linking",
         "tracekit.classifying",
         "tracekit.analysis",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, fspath
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from tracekit.analysis.analyze import analyze_table, combine
+from tracekit.caching.cache import Later, cached_load
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
@@ -32,47 +35,67 @@ __all__ = [
 ]
 
 
-def load(path: PathInput, options: LoadOptions | None = None) -> Trace:
+def load(path: PathInput, options: LoadOptions | None = None, *, cache: bool = False) -> Trace:
     """Return one trace as columns: a Kineto/Chrome JSON file, plain or gzip, or a run folder.
 
+    With `cache` a file loaded before is read from the cache, and one that was not is kept there.
+
     Raises
     ------
     InputError
         The path cannot be read, is no trace, or stands for several.
     """
-    return _load(_only_file(fspath(path)), options)
+    with _keeper(cache) as keeper:
+        return _load(_only_file(fspath(path)), options, keeper)
 
 
-def kernels(path: PathInput, options: LoadOptions | None = None) -> KernelTable:
+def kernels(
+    path: PathInput, options: LoadOptions | None = None, *, cache: bool = False
+) -> KernelTable:
     """Return the kernel table of one trace: one row a GPU activity, with its category.
 
+    `cache` is as for `load`.
+
     Raises
     ------
     InputError
         The path cannot be read, is no trace, or stands for several.
     """
-    return classify(link(load(path, options)))
+    with _keeper(cache) as keeper:
+        return classify(link(_load(_only_file(fspath(path)), options, keeper)))
 
 
 def analyze(
-    path: PathInput, options: LoadOptions | None = None, *, list_all: bool = False
+    path: PathInput,
+    options: LoadOptions | None = None,
+    *,
+    list_all: bool = False,
+    cache: bool = False,
 ) -> Analysis:
     """Return the analysis of one trace; `list_all` lists every gap instead of the 1,000 largest.
+
+    `cache` is as for `load`.
 
     Raises
     ------
     InputError
         The path cannot be read, is no trace, or stands for several.
     """
-    return _analyze(_only_file(fspath(path)), options, list_all)
+    with _keeper(cache) as keeper:
+        return _analyze(_only_file(fspath(path)), options, list_all, keeper)
 
 
 def analyze_all(
-    paths: Iterable[PathInput], options: LoadOptions | None = None, *, list_all: bool = False
+    paths: Iterable[PathInput],
+    options: LoadOptions | None = None,
+    *,
+    list_all: bool = False,
+    cache: bool = False,
 ) -> Analysis | AnalysisSet:
     """Return the analysis of one trace, or of several with their sums.
 
-    Of several inputs those that cannot be used are listed in `overall.unreadable`.
+    Of several inputs those that cannot be used are listed in `overall.unreadable`. `cache` is as
+    for `load`.
 
     Raises
     ------
@@ -82,31 +105,34 @@ def analyze_all(
     analyses: list[Analysis] = []
     errors: list[InputError] = []
     unreadable: list[UnreadableInput] = []
-    inputs = 0
-    for path in paths:
-        try:
-            files = open_run(fspath(path))
-        except InputError as error:
-            files = ()
-            inputs += 1
-            errors.append(error)
-            unreadable.append(UnreadableInput(fspath(path), str(error)))
-        for file in files:
-            inputs += 1
+
+    def give_up(path: str, error: InputError) -> None:
+        errors.append(error)
+        unreadable.append(UnreadableInput(path, str(error)))
+
+    with _keeper(cache) as keeper:
+        for path in paths:
             try:
-                analyses.append(_analyze(file, options, list_all))
+                files = open_run(fspath(path))
             except InputError as error:
-                errors.append(error)
-                unreadable.append(UnreadableInput(file.path, str(error)))
+                give_up(fspath(path), error)
+                continue
+            for file in files:
+                try:
+                    analyses.append(_analyze(file, options, list_all, keeper))
+                except InputError as error:
+                    give_up(file.path, error)
     if not analyses:
         raise errors[0] if errors else InputError("no input was given")
-    return analyses[0] if inputs == 1 else combine(analyses, unreadable)
+    return combine(analyses, unreadable) if len(analyses) + len(errors) > 1 else analyses[0]
 
 
 def kernel_tables(
-    path: PathInput, options: LoadOptions | None = None
+    path: PathInput, options: LoadOptions | None = None, *, cache: bool = False
 ) -> tuple[list[KernelTable], list[UnreadableInput]]:
     """Return the kernel tables of all traces behind a path, and those that cannot be used.
+
+    `cache` is as for `load`.
 
     Raises
     ------
@@ -116,25 +142,56 @@ def kernel_tables(
     tables: list[KernelTable] = []
     unreadable: list[UnreadableInput] = []
     first_error: InputError | None = None
-    for file in open_run(fspath(path)):
-        try:
-            tables.append(classify(link(_load(file, options))))
-        except InputError as error:
-            first_error = first_error or error
-            unreadable.append(UnreadableInput(file.path, str(error)))
+    with _keeper(cache) as keeper:
+        for file in open_run(fspath(path)):
+            try:
+                tables.append(classify(link(_load(file, options, keeper))))
+            except InputError as error:
+                first_error = first_error or error
+                unreadable.append(UnreadableInput(file.path, str(error)))
     if not tables and first_error is not None:
         raise first_error
     return tables, unreadable
 
 
-def _analyze(file: TraceFile, options: LoadOptions | None, list_all: bool) -> Analysis:
-    table = classify(link(_load(file, options)))
+def _analyze(
+    file: TraceFile, options: LoadOptions | None, list_all: bool, keeper: Later | None
+) -> Analysis:
+    table = classify(link(_load(file, options, keeper)))
     return analyze_table(table, pass_name=file.pass_name, list_all=list_all)
 
 
-def _load(file: TraceFile, options: LoadOptions | None) -> Trace:
-    trace = load_file(file.path, options)
+def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> Trace:
+    if keeper is None:
+        trace = load_file(file.path, options)
+    else:
+        # How many processes read does not change what they read; other options may.
+        key = repr(replace(options or LoadOptions(), workers=None))
+        trace = cached_load(file.path, key, lambda: load_file(file.path, options), keeper)
     return trace if trace.rank is not None else replace(trace, rank=file.rank)
+
+
+@contextmanager
+def _keeper(cache: bool) -> Iterator[Later | None]:
+    """Give something that keeps traces in the background, null without a cache.
+
+    Writing an entry is mostly hashing and compressing outside of the interpreter's lock, which
+    runs beside linking and classifying. It is done when the block ends.
+    """
+    if not cache:
+        yield None
+        return
+    threads: list[Thread] = []
+
+    def keep_later(work: Callable[[], None]) -> None:
+        threads.append(Thread(target=work, name="tracekit-cache"))
+        threads[-1].start()
+
+    try:
+        yield keep_later
+    finally:
+        for thread in threads:
+            thread.join()
 
 
 def _only_file(path: str) -> TraceFile:

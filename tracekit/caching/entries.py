@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tracekit.caching.places import make_cache, unmake_cache
-from tracekit.caching.sources import INDEX
-
-ENTRIES: Final = "entries"
-"""Name of the folder in a cache that holds the entries."""
+from tracekit.caching.places import ENTRIES, INDEX, make_cache, unmake_cache
+from tracekit.caching.sources import forget
 
 _TEMPORARY: Final = ".tmp-"
+_TEMPORARY_NAME: Final = re.compile(r"\.tmp-[0-9a-f]{16}")
 _ABANDONED_S: Final = 3600
 _MAX_RECORDS: Final = 1000
 _NAME: Final = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{64})-[0-9a-f]{16}")
@@ -44,11 +42,11 @@ def entry_name(size_bytes: int, digest: str, variant: str) -> str:
     return f"{size_bytes:x}-{digest}-{variant}"
 
 
-def may_hold(cache: Path, size_bytes: int) -> bool:
-    """Whether a cache has an entry of any file of this size."""
-    start = f"{size_bytes:x}-"
+def may_hold(cache: Path, size_bytes: int, digest: str = "") -> bool:
+    """Whether a cache has an entry of a file of this size, whose digest starts like this."""
+    start = f"{size_bytes:x}-{digest}"
     try:
-        return any(name.startswith(start) for name in os.listdir(cache / ENTRIES))
+        return any(item.name.startswith(start) for item in (cache / ENTRIES).iterdir())
     except OSError:
         return False
 
@@ -82,8 +80,7 @@ def publish(cache: Path, name: str, fill: Callable[[Path], None]) -> None:
     temporary.mkdir()
     try:
         fill(temporary)
-        with suppress(FileExistsError, NotADirectoryError):
-            _rename(temporary, entries / name)
+        _rename(temporary, entries / name)
         _sync_folder(entries)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -129,23 +126,20 @@ def shrink(cache: Path, limit_bytes: int) -> None:
     """Remove the entries used least recently beyond a size, and what dead processes left."""
     held = 0
     for entry in list_folders(cache):
-        held += entry.size_bytes
-        if held > limit_bytes:
+        is_hopeless = entry.size_bytes > limit_bytes
+        held += 0 if is_hopeless else entry.size_bytes
+        if is_hopeless or held > limit_bytes:
             remove(entry.folder)
-    _remove_abandoned(cache)
+    _remove_temporary(cache, time.time() - _ABANDONED_S)
+    forget(cache, _MAX_RECORDS)
 
 
 def remove_remains(cache: Path) -> None:
     """Remove what is left of a cache without entries; foreign files stay, and the folder then."""
-    with suppress(OSError):
-        for item in (cache / ENTRIES).iterdir():
-            if item.name.startswith(_TEMPORARY):
-                shutil.rmtree(item, ignore_errors=True)
+    _remove_temporary(cache, time.time())
     if list_folders(cache):
         return
-    with suppress(OSError):
-        for record in (cache / INDEX).iterdir():
-            record.unlink()
+    forget(cache, keep=0)
     for name in (ENTRIES, INDEX):
         with suppress(OSError):
             (cache / name).rmdir()
@@ -157,21 +151,16 @@ def _rename(temporary: Path, final: Path) -> None:
     try:
         temporary.rename(final)
     except OSError:
-        # The error for a folder that is there already differs between systems.
-        if not final.is_dir():
+        # Which error says that something is there already differs between systems.
+        if not os.path.lexists(final):
             raise
 
 
-def _remove_abandoned(cache: Path) -> None:
-    oldest = time.time() - _ABANDONED_S
+def _remove_temporary(cache: Path, before_s: float) -> None:
     with suppress(OSError):
         for item in (cache / ENTRIES).iterdir():
-            if item.name.startswith(_TEMPORARY) and item.lstat().st_mtime < oldest:
+            if _TEMPORARY_NAME.fullmatch(item.name) and item.lstat().st_mtime <= before_s:
                 shutil.rmtree(item, ignore_errors=True)
-    with suppress(OSError):
-        records = sorted((cache / INDEX).iterdir(), key=lambda item: -item.lstat().st_mtime_ns)
-        for record in records[_MAX_RECORDS:]:
-            record.unlink()
 
 
 def _size_of(item: os.DirEntry[str]) -> int:

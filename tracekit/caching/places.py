@@ -15,6 +15,12 @@ from tracekit.runfolder import EAGER_PASS, LIGHT_PASS, MANIFEST, RICH_PASS, TIMI
 RUN_CACHE: Final = ".tracekit-cache"
 """Name of the cache inside a run folder."""
 
+ENTRIES: Final = "entries"
+"""Name of the folder in a cache that holds a folder for each cached trace."""
+
+INDEX: Final = "index"
+"""Name of the folder in a cache that holds a small file for each path."""
+
 FOLDER_VARIABLE: Final = "TRACEKIT_CACHE"
 SIZE_VARIABLE: Final = "TRACEKIT_CACHE_SIZE"
 DEFAULT_SIZE_BYTES: Final = 5 * 10**9
@@ -68,8 +74,15 @@ def run_cache(file: Path) -> Path | None:
     if not any((folder / name).exists() for name in _RUN_FILES):
         return None
     cache = folder / RUN_CACHE
-    # A run folder may come from anywhere, and must not make us write elsewhere.
-    return None if cache.is_symlink() else cache
+    return cache if is_inside_its_run(cache) else None
+
+
+def is_inside_its_run(cache: Path) -> bool:
+    """Whether a run folder's cache is really there.
+
+    A run folder may come from anywhere, and must not make us write or remove elsewhere.
+    """
+    return not any(path.is_symlink() for path in (cache, cache / ENTRIES, cache / INDEX))
 
 
 def caches_for(file: Path) -> tuple[Path, ...]:
@@ -83,7 +96,7 @@ def run_caches_below(folder: Path) -> Iterator[Path]:
         if RUN_CACHE in names:
             names.remove(RUN_CACHE)
             cache = Path(parent, RUN_CACHE)
-            if not cache.is_symlink():
+            if is_inside_its_run(cache):
                 yield cache
 
 

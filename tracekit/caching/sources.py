@@ -14,27 +14,27 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
+from tracekit.caching.places import INDEX, make_cache
 from tracekit.errors import HostError
 from tracekit.output import whole_file
-
-INDEX: Final = "index"
-"""Name of the folder in a cache that holds one small file for each path."""
 
 SETTLE_NS: Final = 2_000_000_000
 """How long ago a file must have changed last for its time stamps to be trusted."""
 
-MIN_PLAIN_BYTES: Final = 4_000_000
-MIN_GZIP_BYTES: Final = 300_000
-"""Sizes of files, as stored, below which parsing is quick enough."""
+MIN_PLAIN_BYTES: Final = 7_000_000
+MIN_GZIP_BYTES: Final = 500_000
+"""Sizes of files, as stored, below which parsing takes no longer than importing Arrow."""
 
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _DIGEST_BYTES: Final = 32
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_RECORD: Final = re.compile(r"[0-9a-f]{32}\.json|\.[0-9a-f]{32}\.json\.\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +120,38 @@ def recall(cache: Path, path: Path, signature: Signature | None = None) -> str |
     return digest if signature is None or known == list(astuple(signature)) else None
 
 
-def remember(cache: Path, path: Path, signature: Signature, digest: Digest) -> None:
-    """Put the digest of a path into the index, unless its signature cannot be trusted."""
+def recall_any(caches: Iterable[Path], path: Path, signature: Signature) -> str | None:
+    """Return the digest that the first of these caches has for a path in this state."""
+    known = (recall(cache, path, signature) for cache in caches)
+    return next((digest for digest in known if digest is not None), None)
+
+
+def remember(cache: Path, path: Path, signature: Signature, digest: Digest) -> bool:
+    """Put the digest of a path into the index, if its signature can be trusted.
+
+    Return whether that is done with: false when the cache cannot be written.
+    """
     if not digest.settled:
-        return
+        return True
     record = _record(cache, path)
     text = json.dumps({"digest": digest.hex, "signature": astuple(signature)})
-    with suppress(HostError, OSError):
+    try:
+        make_cache(cache)
         record.parent.mkdir(exist_ok=True)
         with whole_file(record, force=True) as temporary:
             temporary.write_text(text, encoding="ascii")
+    except (HostError, OSError):
+        return False
+    return True
+
+
+def forget(cache: Path, keep: int) -> None:
+    """Remove all but the newest records of the index, and what dead processes left of others."""
+    with suppress(OSError):
+        records = [item for item in (cache / INDEX).iterdir() if _RECORD.fullmatch(item.name)]
+        records.sort(key=lambda item: item.lstat().st_mtime_ns, reverse=True)
+        for record in records[keep:]:
+            record.unlink()
 
 
 def _record(cache: Path, path: Path) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
+from tracekit.cli.options import helpers_for, load_options, options_from
 from tracekit.cli.terminal import echo_warnings, is_colored, text_width
 
 
@@ -25,25 +26,30 @@ from tracekit.cli.terminal import echo_warnings, is_colored, text_width
 )
 @click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
 @click.option("--all", "list_all", is_flag=True, help="List all gaps, not the 1,000 largest.")
+@load_options
 def analyze(
     paths: tuple[str, ...],
     format_: Literal["text", "json", "csv", "markdown"],
     output: Path | None,
     force: bool,
     list_all: bool,
+    **loading: Any,
 ) -> None:
     """Say where the GPU time of a trace goes.
 
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
     Several paths give one result each, and their sums.
     """
-    from tracekit.api import analyze_all
-    from tracekit.output import refuse_existing, whole_file
-    from tracekit.reports import render
+    with helpers_for(paths, loading):
+        from tracekit.api import analyze_all
+        from tracekit.output import refuse_existing, whole_file
+        from tracekit.reports import render
 
-    if output is not None:
-        refuse_existing(output, force=force)
-    result = analyze_all(paths, list_all=list_all)
+        if output is not None:
+            refuse_existing(output, force=force)
+        result = analyze_all(
+            paths, options_from(loading), list_all=list_all, cache=not loading["no_cache"]
+        )
     to_terminal = output is None
     text = render(
         result, format_, width=text_width(to_terminal), color=is_colored() if to_terminal else False

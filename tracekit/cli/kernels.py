@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tracekit.cli.options import helpers_for, load_options, options_from
 from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ _FORMATS: Final = (".csv", ".parquet")
     help="Write here, as the name ends: .csv or .parquet; CSV to stdout without it.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
-def kernels(path: str, output: Path | None, force: bool) -> None:
+@load_options
+def kernels(path: str, output: Path | None, force: bool, **loading: Any) -> None:
     """Write one row a GPU activity, with its category and why.
 
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
@@ -36,7 +38,7 @@ def kernels(path: str, output: Path | None, force: bool) -> None:
         if output.suffix.lower() not in _FORMATS:
             raise UsageError(f"{output}: give a name that ends in .csv or .parquet")
         refuse_existing(output, force=force)
-    table = _table(path)
+    table = _table(path, loading)
     if output is None:
         _write_csv(table, sys.stdout.buffer)
         return
@@ -50,12 +52,15 @@ def kernels(path: str, output: Path | None, force: bool) -> None:
                 _write_csv(table, sink)
 
 
-def _table(path: str) -> pa.Table:
-    import pyarrow as pa
+def _table(path: str, loading: dict[str, Any]) -> pa.Table:
+    with helpers_for((path,), loading):
+        import pyarrow as pa
 
-    from tracekit.api import kernel_tables
+        from tracekit.api import kernel_tables
 
-    tables, unreadable = kernel_tables(path)
+        tables, unreadable = kernel_tables(
+            path, options_from(loading), cache=not loading["no_cache"]
+        )
     for entry in unreadable:
         click.echo(f"tracekit: left out: {entry.error}", err=True)
     arrow = [table.to_arrow() for table in tables]

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
-from tracekit.loading.events import NO_ARGS, Event, EventArgs
+from tracekit.loading.events import NO_ARGS, NOT_AN_EVENT, Event, EventArgs
 from tracekit.loading.limits import LoadLimits
 from tracekit.loading.numbers import MAX_DUR_NS, MAX_START_NS, int_column, ns_of_us_texts
 from tracekit.loading.pools import FragmentPool, SignaturePool, TextPool, ThreadPool
@@ -67,7 +67,7 @@ _NO_DURATION: Final = {
     "E": ("begin/end events", "only complete events (ph X) are read"),
     "i": ("instant events", "they have no duration"),
     "I": ("instant events", "they have no duration"),
-    "?": ("list elements", "they are not objects"),
+    NOT_AN_EVENT.ph: ("list elements", "they are not objects, or hold numbers out of range"),
     "": ("events without a phase", "`ph` is missing or no text"),
 }
 

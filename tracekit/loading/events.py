@@ -66,8 +66,8 @@ class LooseEvent(msgspec.Struct, gc=False):
 NO_ARGS: Final = EventArgs()
 """Stands for the args of an event that has none."""
 
-NOT_AN_EVENT: Final = Event(ph="?")
-"""Stands for an element of the list that is not an object."""
+NOT_AN_EVENT: Final = Event(ph="\0")
+"""Stands for an element of the list that is no event: not an object, or numbers out of range."""
 
 _decode_events = msgspec.json.Decoder(list[Event]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
@@ -86,9 +86,10 @@ def decode_events(array: bytes) -> list[Event]:
         It is nested too deeply for the parser.
     """
     try:
-        return _decode_events(array)
-    except msgspec.ValidationError:
-        return [_loosely(raw) for raw in _decode_raws(array)]
+        try:
+            return _decode_events(array)
+        except msgspec.ValidationError:
+            return [_loosely(raw) for raw in _decode_raws(array)]
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError("not UTF-8") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 
@@ -28,19 +29,30 @@ def open_events(
     """
     head = b""
     for chunk in chunks:
+        scanned = len(head)
         head += chunk
-        opening = envelope.find_opening(head)
+        opening = envelope.find_opening(head, scanned)
         if opening is not None:
-            rest = head[opening.offset :]
-            while not rest.strip(SPACE) and (more := next(chunks, b"")):
-                rest += more
-            if rest.strip(SPACE) and rest.lstrip(SPACE)[:1] not in (b"{", b"]"):
+            rest, dropped = _first_text(head[opening.offset :], chunks, limits)
+            opening = replace(opening, offset=opening.offset + dropped)
+            if rest[:1] not in (b"", b"{", b"]"):
                 raise TraceFormatError(
                     f"{source.path}: is JSON but no trace: its event list does not hold objects"
                 )
             return opening, rest
         limits.check_header(len(head))
     raise TraceFormatError(f"{source.path}: {_why_no_events(head, source.damage)}")
+
+
+def _first_text(rest: bytes, chunks: Iterator[bytes], limits: LoadLimits) -> tuple[bytes, int]:
+    """Return what stands after white space, and how many bytes of that there were."""
+    dropped = 0
+    while True:
+        text = rest.lstrip(SPACE)
+        dropped += len(rest) - len(text)
+        limits.check_event(dropped)
+        if text or not (rest := next(chunks, b"")):
+            return text, dropped
 
 
 def _why_no_events(head: bytes, damage: str | None) -> str:

@@ -10,11 +10,10 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
+from tracekit.loading.envelope import mended_text
 from tracekit.loading.events import Event, decode_events
 
 _BETWEEN_EVENTS: Final = re.compile(rb"\}(\s*,\s*)\{")
-_BARE_NUMBERS: Final = re.compile(r"([:\[,]\s*)(-?(?:nan|inf)(?:inity)?)\b", re.IGNORECASE)
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _SPACE_AND_COMMA: Final = b" \t\r\n,"
 _BETWEEN: Final = " \t\r\n,"
 _MAX_JOINED: Final = 64
@@ -101,8 +100,7 @@ def _mend(piece: bytes) -> tuple[list[Event], bool]:
 
     The piece need not be strict JSON: NaN, control bytes, bad UTF-8 and missing commas are mended.
     """
-    text = _CONTROL.sub(" ", piece.decode("utf-8", "replace"))
-    text = _BARE_NUMBERS.sub(r"\1null", text).rstrip(_BETWEEN)
+    text = mended_text(piece).rstrip(_BETWEEN)
     events: list[Event] = []
     at = _skip(text, 0)
     while text.startswith("{", at) and len(events) < _MAX_MENDED:

@@ -1,0 +1,94 @@
+"""Options that every command which reads traces takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from tracekit.loading.loader import LoadOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kMGT]?)B?$", re.IGNORECASE)
+_FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+class Size(click.ParamType):
+    """A size in bytes with an SI prefix: 500MB, 2GB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the size in bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.match(str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no size; give one such as 500MB or 2GB", param, ctx)
+        return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+_LIMITS: Final[tuple[tuple[str, str, Any, str], ...]] = (
+    ("--max-size", "max_json_bytes", Size(), "Largest decompressed size [200GB]."),
+    ("--max-ratio", "max_ratio", float, "Most that gzip may expand to, from 64 MB on [200]."),
+    ("--max-event-size", "max_event_bytes", Size(), "Longest event [16MB]."),
+    ("--max-text-size", "max_text_chars", Size(), "Longest text in an event [4M characters]."),
+    ("--max-nesting", "max_nesting", int, "Deepest nesting [what the parser takes]."),
+    ("--max-events", "max_events", Size(), "Most events [1G]."),
+    ("--max-memory", "max_memory_bytes", Size(), "Most memory for columns [half of the machine]."),
+)
+"""Option, field of `LoadLimits`, type and help of each limit."""
+
+
+def load_options(command: Command) -> Command:
+    """Add the options on how traces are read; their values go to `loading`."""
+    for option, field, kind, text in reversed(_LIMITS):
+        command = click.option(option, field, type=kind, default=None, help=text)(command)
+    command = click.option(
+        "--no-cache", is_flag=True, help="Parse the trace anew, and keep nothing of it."
+    )(command)
+    return click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=None,
+        help="Processes that parse [one a processor, 8 at most].",
+    )(command)
+
+
+def options_from(values: dict[str, Any]) -> LoadOptions:
+    """Return the options on how traces are read that were given on the command line."""
+    from tracekit.loading.limits import LoadLimits
+    from tracekit.loading.options import LoadOptions
+
+    return LoadOptions(workers=values["workers"], limits=LoadLimits(**_given_limits(values)))
+
+
+@contextmanager
+def helpers_for(paths: tuple[str, ...], values: dict[str, Any]) -> Iterator[None]:
+    """Start processes that parse a large file while this one is still importing."""
+    from tracekit.loading import launch
+
+    helpers = (values["workers"] or launch.processor_count()) - 1
+    is_large = len(paths) == 1 and launch.json_bytes(paths[0]) >= launch.PARALLEL_BYTES
+    if not helpers or not is_large or not launch.can_start() or _is_cached(paths[0], values):
+        yield
+        return
+    options = {} if values["workers"] is None else {"workers": values["workers"]}
+    task = {"path": paths[0], "options": options, "limits": _given_limits(values)}
+    with launch.early_workers(paths[0], task, helpers):
+        yield
+
+
+def _is_cached(path: str, values: dict[str, Any]) -> bool:
+    from tracekit.caching.cache import is_remembered
+
+    return not values["no_cache"] and is_remembered(path)
+
+
+def _given_limits(values: dict[str, Any]) -> dict[str, Any]:
+    return {field: values[field] for _, field, _, _ in _LIMITS if values[field] is not None}
