@@ -10,7 +10,6 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from tracekit.analysis.analyze import analyze_table, combine
-from tracekit.caching.cache import Later, cached_load
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
@@ -21,6 +20,8 @@ from tracekit.runfolder import TraceFile, open_run
 from tracekit.trace import Trace
 
 if TYPE_CHECKING:
+    from tracekit.caching.cache import Later
+
     PathInput = str | PathLike[str]
 
 __all__ = [
@@ -35,10 +36,13 @@ __all__ = [
 ]
 
 
-def load(path: PathInput, options: LoadOptions | None = None, *, cache: bool = False) -> Trace:
+def load(
+    path: PathInput, options: LoadOptions | None = None, *, cache: bool | Later = False
+) -> Trace:
     """Return one trace as columns: a Kineto/Chrome JSON file, plain or gzip, or a run folder.
 
-    With `cache` a file loaded before is read from the cache, and one that was not is kept there.
+    With `cache` a file loaded before is read from the cache, and one that was not is kept there; a
+    function given as `cache` is given the work of keeping it, to be done later.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def load(path: PathInput, options: LoadOptions | None = None, *, cache: bool = F
 
 
 def kernels(
-    path: PathInput, options: LoadOptions | None = None, *, cache: bool = False
+    path: PathInput, options: LoadOptions | None = None, *, cache: bool | Later = False
 ) -> KernelTable:
     """Return the kernel table of one trace: one row a GPU activity, with its category.
 
@@ -70,7 +74,7 @@ def analyze(
     options: LoadOptions | None = None,
     *,
     list_all: bool = False,
-    cache: bool = False,
+    cache: bool | Later = False,
 ) -> Analysis:
     """Return the analysis of one trace; `list_all` lists every gap instead of the 1,000 largest.
 
@@ -90,7 +94,7 @@ def analyze_all(
     options: LoadOptions | None = None,
     *,
     list_all: bool = False,
-    cache: bool = False,
+    cache: bool | Later = False,
 ) -> Analysis | AnalysisSet:
     """Return the analysis of one trace, or of several with their sums.
 
@@ -128,7 +132,7 @@ def analyze_all(
 
 
 def kernel_tables(
-    path: PathInput, options: LoadOptions | None = None, *, cache: bool = False
+    path: PathInput, options: LoadOptions | None = None, *, cache: bool | Later = False
 ) -> tuple[list[KernelTable], list[UnreadableInput]]:
     """Return the kernel tables of all traces behind a path, and those that cannot be used.
 
@@ -165,6 +169,8 @@ def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) ->
     if keeper is None:
         trace = load_file(file.path, options)
     else:
+        from tracekit.caching.cache import cached_load
+
         # How many processes read does not change what they read; other options may.
         key = repr(replace(options or LoadOptions(), workers=None))
         trace = cached_load(file.path, key, lambda: load_file(file.path, options), keeper)
@@ -172,14 +178,14 @@ def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) ->
 
 
 @contextmanager
-def _keeper(cache: bool) -> Iterator[Later | None]:
-    """Give something that keeps traces in the background, null without a cache.
+def _keeper(cache: bool | Later) -> Iterator[Later | None]:
+    """Give what keeps traces, in the background unless the caller has its own; null without.
 
     Writing an entry is mostly hashing and compressing outside of the interpreter's lock, which
     runs beside linking and classifying. It is done when the block ends.
     """
-    if not cache:
-        yield None
+    if not cache or callable(cache):
+        yield cache or None
         return
     threads: list[Thread] = []
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import tracekit
 from tracekit.caching import entries, places, sources
+from tracekit.caching.pending import wait_for_writers
 from tracekit.caching.places import RUN_CACHE
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def cached_load(
     if signature is None:
         return load()
     request = _Request(file, signature, _variant(options_key))
+    wait_for_writers()
     found = request.find(path)
     if found is not None:
         return found
@@ -109,6 +111,7 @@ def list_entries(paths: Iterable[str] = ()) -> list[CachedTrace]:
     Without paths: those in the user's cache folder. A folder stands for every trace under it, and
     for the caches of the run folders under it.
     """
+    wait_for_writers()
     found = [_describe(entry) for entry in _select(paths)]
     return sorted(found, key=lambda entry: (-entry.used_ns, str(entry.folder)))
 
@@ -116,6 +119,7 @@ def list_entries(paths: Iterable[str] = ()) -> list[CachedTrace]:
 def clear(paths: Iterable[str] = ()) -> Cleared:
     """Remove the entries that `list_entries` gives for these paths; traces are never touched."""
     paths = tuple(paths)
+    wait_for_writers()
     removed = [entry for entry in _select(paths) if entries.remove(entry.folder)]
     for found in _caches(paths):
         entries.remove_remains(found)

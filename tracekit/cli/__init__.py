@@ -5,8 +5,10 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 import click
@@ -36,7 +38,16 @@ cli.add_command(kernels)
 
 def main() -> None:
     """Run the command line and exit with the code that the result calls for."""
-    sys.exit(run())
+    # No linear algebra is done here: threads for it would only cost their start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # A command lives for seconds and makes few cycles; looking for them takes time.
+    gc.disable()
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # Everything is written and nothing is left to tidy up but memory, which ends with the process.
+    os._exit(code)
 
 
 def run(args: list[str] | None = None) -> int:
@@ -49,6 +60,7 @@ def run(args: list[str] | None = None) -> int:
         # Not cli.main(): it turns a closed pipe into exit code 1.
         with cli.make_context("tracekit", sys.argv[1:] if args is None else args) as context:
             cli.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracekit.cli.options import helpers_for, load_options, options_from
+from tracekit.cli.options import helpers_for, keeper_for, load_options, options_from
 from tracekit.cli.terminal import echo_warnings, is_colored, text_width
+
+if TYPE_CHECKING:
+    from tracekit.reports import Format
+    from tracekit.results import Analysis, AnalysisSet
 
 
 @click.command()
@@ -29,7 +33,7 @@ from tracekit.cli.terminal import echo_warnings, is_colored, text_width
 @load_options
 def analyze(
     paths: tuple[str, ...],
-    format_: Literal["text", "json", "csv", "markdown"],
+    format_: Format,
     output: Path | None,
     force: bool,
     list_all: bool,
@@ -40,16 +44,26 @@ def analyze(
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
     Several paths give one result each, and their sums.
     """
-    with helpers_for(paths, loading):
-        from tracekit.api import analyze_all
-        from tracekit.output import refuse_existing, whole_file
-        from tracekit.reports import render
+    with keeper_for(loading) as keeper:
+        with helpers_for(paths, loading):
+            from tracekit.api import analyze_all
+            from tracekit.output import refuse_existing
+            from tracekit.reports import renderer
 
-        if output is not None:
-            refuse_existing(output, force=force)
-        result = analyze_all(
-            paths, options_from(loading), list_all=list_all, cache=not loading["no_cache"]
-        )
+            # Imported while the helpers are reading.
+            renderer(format_)
+            if output is not None:
+                refuse_existing(output, force=force)
+            result = analyze_all(paths, options_from(loading), list_all=list_all, cache=keeper)
+        _write(result, format_, output, force)
+
+
+def _write(
+    result: Analysis | AnalysisSet, format_: Format, output: Path | None, force: bool
+) -> None:
+    from tracekit.output import whole_file
+    from tracekit.reports import render
+
     to_terminal = output is None
     text = render(
         result, format_, width=text_width(to_terminal), color=is_colored() if to_terminal else False

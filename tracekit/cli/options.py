@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from tracekit.caching.cache import Later
     from tracekit.loading.loader import LoadOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,6 +71,21 @@ def options_from(values: dict[str, Any]) -> LoadOptions:
 
 
 @contextmanager
+def keeper_for(values: dict[str, Any]) -> Iterator[Later | bool]:
+    """Give what keeps loaded traces, false without a cache; they are kept when the command ends."""
+    if values["no_cache"]:
+        yield False
+        return
+    work: list[Callable[[], None]] = []
+    yield work.append
+    if work:
+        from tracekit.caching.pending import keep_after_exit
+
+        sys.stdout.flush()
+        keep_after_exit(work)
+
+
+@contextmanager
 def helpers_for(paths: tuple[str, ...], values: dict[str, Any]) -> Iterator[None]:
     """Start processes that parse a large file while this one is still importing."""
     from tracekit.loading import launch
@@ -85,9 +102,11 @@ def helpers_for(paths: tuple[str, ...], values: dict[str, Any]) -> Iterator[None
 
 
 def _is_cached(path: str, values: dict[str, Any]) -> bool:
+    if values["no_cache"]:
+        return False
     from tracekit.caching.cache import is_remembered
 
-    return not values["no_cache"] and is_remembered(path)
+    return is_remembered(path)
 
 
 def _given_limits(values: dict[str, Any]) -> dict[str, Any]:

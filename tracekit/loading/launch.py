@@ -1,14 +1,15 @@
 """Starts processes that help to parse a file.
 
-Workers are fresh interpreters, so a program's threads and its `__main__` are left alone. Nothing
-but the standard library is imported here: the command line starts them before it imports anything
-heavy itself, and they parse while it does.
+Workers are fresh interpreters, so a program's threads and its `__main__` are left alone. Only the
+command line, which has no threads yet, forks instead: its workers parse while it is importing what
+comes after loading. Nothing but the standard library is imported here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -46,15 +47,16 @@ class Workers:
         A process or a pipe cannot be made.
     """
 
-    def __init__(self, task: dict[str, Any], count: int) -> None:
+    def __init__(self, task: dict[str, Any], count: int, *, fork: bool = False) -> None:
         self.task = task
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes] | _Fork] = []
+        start = _Fork if fork else _start
         self._numbers, give = os.pipe()
         try:
             os.write(give, b"".join(_NUMBER.pack(number) for number in range(MAX_SEGMENTS)))
             os.close(give)
             for _ in range(count):
-                self._processes.append(_start(task, self._numbers))
+                self._processes.append(start(task, self._numbers))
         except OSError:
             self.stop()
             raise
@@ -77,6 +79,33 @@ class Workers:
             with suppress(OSError):
                 process.kill()
             process.wait()
+
+
+class _Fork:
+    """A worker that starts as a copy of this process."""
+
+    def __init__(self, task: dict[str, Any], numbers: int) -> None:
+        # Imported before the fork, once for all.
+        from tracekit.loading.worker import work
+
+        receive, send = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            # What the parent would do on its way out is not for the copy to do.
+            try:
+                os.close(receive)
+                with os.fdopen(send, "wb") as sink:
+                    work(task, numbers, sink)
+            finally:
+                os._exit(0)
+        os.close(send)
+        self.stdout: IO[bytes] | None = os.fdopen(receive, "rb")
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        os.waitpid(self._pid, 0)
 
 
 def take_number(numbers: int) -> int | None:
@@ -113,9 +142,12 @@ def json_bytes(path: str) -> int:
 
 @contextmanager
 def early_workers(path: str, task: dict[str, Any], count: int) -> Iterator[None]:
-    """Start workers before they are needed; those that nobody took are ended afterwards."""
+    """Start workers before they are needed; those that nobody took are ended afterwards.
+
+    They are forks: only for a program without threads.
+    """
     with suppress(OSError):
-        _started[path] = Workers(task, count)
+        _started[path] = Workers(task, count, fork=True)
     try:
         yield
     finally:

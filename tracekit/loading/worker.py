@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
 from contextlib import closing
 from functools import partial
+from typing import IO, Any
 
 from tracekit.errors import LimitExceededError
 from tracekit.loading.columns import Columns
@@ -22,13 +24,18 @@ from tracekit.loading.source import ByteSource
 
 def main(task_json: str, numbers: int) -> None:
     """Read segments as the task says, and write the columns to stdout."""
+    work(json.loads(task_json), numbers, sys.stdout.buffer)
+
+
+def work(task: dict[str, Any], numbers: int, sink: IO[bytes]) -> None:
+    """Read segments as the task says, and write the columns to `sink`."""
+    # Nothing here makes cycles, and looking for them takes time.
+    gc.disable()
     # An interrupt is the parent's to handle; it stops its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    task = json.loads(task_json)
     limits = LoadLimits(**task["limits"])
     options = LoadOptions(limits=limits, **task["options"])
     columns = Columns(limits)
-    sink = sys.stdout.buffer
     try:
         ending = _read(task["path"], columns, options, numbers)
     except LimitExceededError as error:
