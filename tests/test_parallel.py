@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -204,7 +205,9 @@ def test_workers_started_early_are_used_and_ended(used: list[str]) -> None:
         assert load_file(str(SMALL), options(2)).events == 3608
     with launch.early_workers(str(SMALL), task, 1):
         (workers,) = launch._started.values()
-    assert all(process.poll() is not None for process in workers._processes)
+    for process in workers._processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process.pid, 0)
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ class _Fork:
         from tracekit.loading.worker import work
 
         receive, send = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             # What the parent would do on its way out is not for the copy to do.
             try:
                 os.close(receive)
@@ -102,10 +102,10 @@ class _Fork:
         self.stdout: IO[bytes] | None = os.fdopen(receive, "rb")
 
     def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> None:
-        os.waitpid(self._pid, 0)
+        os.waitpid(self.pid, 0)
 
 
 def take_number(numbers: int) -> int | None:
