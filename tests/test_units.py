@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracekit.units import format_bytes, format_count, format_ns, format_share, share_of
+from tracekit.units import format_bytes, format_count, format_ns, format_share, parse_size, share_of
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,15 @@ def test_sizes_are_powers_of_1000() -> None:
     assert [format_bytes(n) for n in (None, 1, 1000, 1_500_000, 2 * 10**12)] == [
         "–", "1 B", "1.00 kB", "1.50 MB", "2.00 TB"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("5", 5), ("500MB", 500_000_000), (" 2 gb ", 2 * 10**9), ("1.5k", 1500), ("", None),
+     ("2GiB", None), ("-1", None), ("9" * 40, None)],
+)  # fmt: skip
+def test_parsing_sizes(text: str, size_bytes: int | None) -> None:
+    assert parse_size(text) == size_bytes
 
 
 def test_shares_and_counts() -> None:

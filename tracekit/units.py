@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 MISSING: Final = "–"
 """What a renderer shows for null."""
 
 _SMALLEST: Final = 1000
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kMGT]?)B?", re.IGNORECASE)
+_PREFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _TIME_STEPS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
 _BYTE_STEPS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
@@ -34,6 +37,12 @@ def format_share(share: float | None) -> str:
 def format_count(count: int | None) -> str:
     """Return a count with thousands separated by commas."""
     return MISSING if count is None else f"{count:,}"
+
+
+def parse_size(text: str) -> int | None:
+    """Return a size such as 500MB or 2 GB (SI prefixes) in bytes, null for any other text."""
+    match = _SIZE.fullmatch(text.strip())
+    return None if match is None else int(float(match[1]) * _PREFIXES[match[2].lower()])
 
 
 def share_of(part: int, whole: int) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 from tracekit.errors import UsageError
 from tracekit.runfolder import EAGER_PASS, LIGHT_PASS, MANIFEST, RICH_PASS, TIMING
+from tracekit.units import parse_size
 
 RUN_CACHE: Final = ".tracekit-cache"
 """Name of the cache inside a run folder."""
@@ -26,8 +26,6 @@ SIZE_VARIABLE: Final = "TRACEKIT_CACHE_SIZE"
 DEFAULT_SIZE_BYTES: Final = 5 * 10**9
 
 _RUN_FILES: Final = (MANIFEST, TIMING, LIGHT_PASS, RICH_PASS, EAGER_PASS)
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", re.IGNORECASE)
-_PREFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 # What backup and archive programs look for (https://bford.info/cachedir/).
 _TAG_NAME: Final = "CACHEDIR.TAG"
@@ -46,10 +44,10 @@ def size_limit() -> int:
     text = os.environ.get(SIZE_VARIABLE, "").strip()
     if not text:
         return DEFAULT_SIZE_BYTES
-    match = _SIZE.fullmatch(text)
-    if match is None:
+    size_bytes = parse_size(text)
+    if size_bytes is None:
         raise UsageError(f"{SIZE_VARIABLE}={text}: is no size; give one such as 500MB, 2GB or 0")
-    return int(float(match[1]) * _PREFIXES[match[2].lower()])
+    return size_bytes
 
 
 def user_cache() -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from tracekit.units import parse_size
+
 if TYPE_CHECKING:
     from tracekit.caching.cache import Later
     from tracekit.loading.loader import LoadOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SIZE: Final = re.compile(r"^(\d+(?:\.\d+)?)\s*([kMGT]?)B?$", re.IGNORECASE)
-_FACTORS: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 class Size(click.ParamType):
@@ -29,10 +27,10 @@ class Size(click.ParamType):
         """Return the size in bytes."""
         if isinstance(value, int):
             return value
-        match = _SIZE.match(str(value).strip())
-        if match is None:
+        size_bytes = parse_size(str(value))
+        if size_bytes is None:
             self.fail(f"{value!r} is no size; give one such as 500MB or 2GB", param, ctx)
-        return int(float(match[1]) * _FACTORS[match[2].lower()])
+        return size_bytes
 
 
 _LIMITS: Final[tuple[tuple[str, str, Any, str], ...]] = (
