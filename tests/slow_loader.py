@@ -66,6 +66,14 @@ class SlowTrace:
     left_out_ns: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
+    def span_ns(self) -> int:
+        """First start to last end of GPU activity, once for each device."""
+        rows = self.rows["activities"]
+        if not rows:
+            return 0
+        span_ns = max(r["start_ns"] + r["dur_ns"] for r in rows) - min(r["start_ns"] for r in rows)
+        return span_ns * len({row["device"] for row in rows})
+
 
 def slow_load(text: str) -> SlowTrace:
     """Return the trace of a valid JSON text."""

@@ -18,29 +18,28 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Size(click.ParamType):
-    """A size in bytes with an SI prefix: 500MB, 2GB."""
+def size(text: str) -> int:
+    """Return a size with an SI prefix, such as 500MB or 2GB, in bytes.
 
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the size in bytes."""
-        if isinstance(value, int):
-            return value
-        size_bytes = parse_size(str(value))
-        if size_bytes is None:
-            self.fail(f"{value!r} is no size; give one such as 500MB or 2GB", param, ctx)
-        return size_bytes
+    Raises
+    ------
+    click.BadParameter
+        The text is no size.
+    """
+    size_bytes = parse_size(text)
+    if size_bytes is None:
+        raise click.BadParameter(f"{text!r} is no size; give one such as 500MB or 2GB")
+    return size_bytes
 
 
 _LIMITS: Final[tuple[tuple[str, str, Any, str], ...]] = (
-    ("--max-size", "max_json_bytes", Size(), "Largest decompressed size [200GB]."),
+    ("--max-size", "max_json_bytes", size, "Largest decompressed size [200GB]."),
     ("--max-ratio", "max_ratio", float, "Most that gzip may expand to, from 64 MB on [200]."),
-    ("--max-event-size", "max_event_bytes", Size(), "Longest event [16MB]."),
-    ("--max-text-size", "max_text_chars", Size(), "Longest text in an event [4M characters]."),
+    ("--max-event-size", "max_event_bytes", size, "Longest event [16MB]."),
+    ("--max-text-size", "max_text_chars", size, "Longest text in an event [4M characters]."),
     ("--max-nesting", "max_nesting", int, "Deepest nesting [what the parser takes]."),
-    ("--max-events", "max_events", Size(), "Most events [1G]."),
-    ("--max-memory", "max_memory_bytes", Size(), "Most memory for columns [half of the machine]."),
+    ("--max-events", "max_events", size, "Most events [1G]."),
+    ("--max-memory", "max_memory_bytes", size, "Most memory for columns [half of the machine]."),
 )
 """Option, field of `LoadLimits`, type and help of each limit."""
 

@@ -193,7 +193,7 @@ class Columns:
                 rows = np.flatnonzero(usable[rows]) + first - len(group)
                 group = [events[row] for row in rows.tolist()]
             if group:
-                columns = {
+                columns: dict[str, AnyArray] = {
                     "start_ns": start_ns[rows],
                     "dur_ns": dur_ns[rows],
                     "name": names[rows],
