@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Final
 from tracekit.categories import WEAK_EVIDENCES
 from tracekit.reports.names import clean
 from tracekit.reports.palette import label_of
-from tracekit.units import format_count, format_ns, format_share, share_of
+from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracekit.results import Analysis, AnalysisSet, Basis, CategoryTime, EvidenceTime, TraceInfo
+    from tracekit.results import (
+        Analysis,
+        AnalysisSet,
+        Basis,
+        CategoryTime,
+        Corrected,
+        EvidenceTime,
+        TraceInfo,
+    )
 
 CPU_ONLY: Final = (
     "CPU-only trace: the file holds no GPU activity, so all of this is the self time of CPU ops."
@@ -90,10 +98,30 @@ def idle(result: Analysis) -> str | None:
     who = f"The {len(result.devices)} GPUs were" if several else "The GPU was"
     summed = ", summed over them" if several else ""
     span = f"the {format_ns(time.span_ns)} between first and last activity{summed}"
+    if result.corrected is not None:
+        return _idle_without_profiler(result, result.corrected)
     if time.idle_ns <= 0:
         return f"{who} never idle in {span}."
     share = format_share(share_of(time.idle_ns, time.span_ns))
     return f"{who} idle for {format_ns(time.idle_ns)} ({share}) of {span}. {_DILATION}"
+
+
+def _idle_without_profiler(result: Analysis, corrected: Corrected) -> str:
+    """Return how idle the unprofiled run is, and what the trace itself shows."""
+    several = len(result.devices) > 1
+    who = f"the {len(result.devices)} GPUs are" if several else "the GPU is"
+    wall = f"{format_ns(corrected.wall_ns)}{' on average' if several else ''}"
+    shown = _whole(share_of(result.time.idle_ns, result.time.span_ns))
+    sentence = (
+        f"Without the profiler {who} idle {_whole(corrected.idle_share)} of {wall} "
+        f"({corrected.source}; the trace itself shows {shown})."
+    )
+    low, high = format_ns(corrected.low_ns), format_ns(corrected.high_ns)
+    return sentence if low == high else f"{sentence} Its repeats took {low} to {high}."
+
+
+def _whole(share: float | None) -> str:
+    return MISSING if share is None else f"{share:.0%}"
 
 
 def idle_of_set(result: AnalysisSet) -> str | None:

@@ -97,3 +97,100 @@ class TraceBuilder:
         return self.add(
             ph="X", cat=cat, name=name, pid=self.pid, tid=tid, ts=us(start), dur=us(dur), args=args
         )
+
+
+@dataclass
+class RunBuilder:
+    """A run folder: one text stage and some denoising steps on a host that is slower than the GPU.
+
+    The host takes `host_ns` for each kernel, `dilation` times as long under the profiler, and
+    sleeps before each denoising step; a kernel takes 50 µs in every pass. `true_steps` are the
+    steps of the whole run, of which `steps` are traced.
+    """
+
+    steps: int = 4
+    true_steps: int | None = None
+    sleep_ns: int = 0
+    kernels: int = 6
+    host_ns: int = 100_000
+    kernel_ns: int = 50_000
+    device: int = 0
+    spans: dict[str, list[int]] = field(default_factory=dict)
+
+    def trace(self, dilation: float = 1.0, *, labels: bool = True) -> TraceBuilder:
+        """One pass; `spans` then holds how long each step of each stage took."""
+        b = TraceBuilder()
+        self.spans = {}
+        now = free = 0
+        for stage, step in [("text", None), *(("denoise", n) for n in range(self.steps))]:
+            begin = now
+            now += self.sleep_ns if stage == "denoise" else 0
+            for index in range(self.kernels):
+                launch = now + 10
+                now += round(self.host_ns * dilation)
+                free = max(launch + 2_000, free) + self.kernel_ns
+                b.op(f"aten::{KERNELS[index % len(KERNELS)][0]}", launch - 5, 1_000)
+                name = KERNELS[index % len(KERNELS)][1]
+                b.launched(name, launch, free - self.kernel_ns, self.kernel_ns, device=self.device)
+            now = max(now, free)
+            self.spans.setdefault(stage, []).append(now - begin)
+            if labels:
+                number = "" if step is None else step
+                b.annotation(f"tk1|stage|{stage}|{number}", begin, now - begin)
+        return b
+
+    def timing(self, factors: tuple[float, ...] = (1.0, 0.98, 1.05)) -> dict[str, Any]:
+        """What `timing.json` holds of the traced steps: a repeat for each factor."""
+        self.trace()
+        wall_ms = sum(map(sum, self.spans.values())) / 1e6
+        rows = [
+            {"stage": stage, "step": None if stage == "text" else step, "wall_ms": ns / 1e6}
+            for stage, spans in self.spans.items()
+            for step, ns in enumerate(spans)
+        ]
+        walls = [wall_ms * factor for factor in factors]
+        return {
+            "schema": "tracekit.timing/1",
+            "repeats": [
+                {
+                    "wall_ms": wall,
+                    "gpu_ms": wall,
+                    "stages": [row | {"gpu_ms": row["wall_ms"]} for row in rows],
+                }
+                for wall in walls
+            ],
+            "median_wall_ms": sorted(walls)[len(walls) // 2],
+            "min_wall_ms": min(walls),
+            "max_wall_ms": max(walls),
+            "steps": "traced" if self.true_steps else "true",
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        true_steps = self.true_steps or self.steps
+        return {
+            "schema": "tracekit.run/1",
+            "complete": True,
+            "stages": [
+                {"stage": "text", "steps": 1, "traced_steps": 1},
+                {"stage": "denoise", "steps": true_steps, "traced_steps": self.steps},
+            ],
+            "passes": [{"pass": "timing", "file": "timing.json", "wall_ms": 1.0, "dilation": 1.0}],
+        }
+
+    def write(self, folder: Path) -> Path:
+        """Write all files of the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.trace(1.7).write(folder / "trace.json.gz")
+        light = self.trace(1.3, labels=False)
+        light.events = [event for event in light.events if event["cat"] != "cpu_op"]
+        light.write(folder / "kernels.json.gz")
+        (folder / "run.json").write_text(json.dumps(self.manifest()))
+        (folder / "timing.json").write_text(json.dumps(self.timing()))
+        return folder
+
+
+KERNELS = (
+    ("linear", "nvjet_sm90"),
+    ("scaled_dot_product_attention", "flash_fwd_kernel"),
+    ("mul", "vectorized_elementwise_kernel"),
+)

@@ -41,6 +41,10 @@ def test_typical_golden(golden: Callable[[str, str], None]) -> None:
     golden("typical.json", render(build.typical(), "json"))
 
 
+def test_measured_golden(golden: Callable[[str, str], None]) -> None:
+    golden("measured.json", render(build.measured(), "json"))
+
+
 def test_keys_are_those_of_the_contract_in_its_order() -> None:
     written = as_json(build.typical())
     assert [key for key in written if key in CONTRACT] == CONTRACT
@@ -90,7 +94,9 @@ def test_a_thousand_gaps_take_no_time() -> None:
     assert time.perf_counter() - begin < 0.5
 
 
-@pytest.mark.parametrize("result", [build.typical(), build.empty(), several(), build.ranks()])
+@pytest.mark.parametrize(
+    "result", [build.typical(), build.measured(), build.empty(), several(), build.ranks()]
+)
 def test_output_keeps_to_the_schema(result: Analysis | AnalysisSet) -> None:
     VALIDATOR.validate(as_json(result))
 

@@ -37,6 +37,10 @@ def test_typical_golden(golden: Callable[[str, str], None]) -> None:
     golden("typical.md", render(build.typical(), "markdown"))
 
 
+def test_measured_golden(golden: Callable[[str, str], None]) -> None:
+    golden("measured.md", render(build.measured(), "markdown"))
+
+
 def test_several_golden(golden: Callable[[str, str], None]) -> None:
     runs = build.ranks(build.typical(), build.empty(), unreadable={"rank2.json": "is empty"})
     golden("several.md", render(runs, "markdown"))

@@ -18,6 +18,7 @@ from tracekit.results import (
     AttentionResult,
     AttentionShare,
     CategoryTime,
+    Corrected,
     DeviceTime,
     EvidenceTime,
     Gap,
@@ -75,6 +76,25 @@ def several() -> AnalysisSet:
 @pytest.mark.parametrize("width", [80, 100])
 def test_typical_golden(golden: Callable[[str, str], None], width: int) -> None:
     golden(f"typical_{width}.txt", render(build.typical(), "text", width=width))
+
+
+def test_measured_golden(golden: Callable[[str, str], None]) -> None:
+    golden("measured.txt", render(build.measured(), "text"))
+
+
+def test_idle_time_without_the_profiler_takes_the_place_of_the_trace_s() -> None:
+    assert sentences.idle(build.measured()) == (
+        "Without the profiler the GPU is idle 41% of 99.1 ms (measured; the trace itself shows "
+        "55%). Its repeats took 97.2 ms to 109 ms."
+    )
+    corrected = build.measured().corrected
+    assert corrected is not None
+    once = replace(corrected, low_ns=corrected.wall_ns, high_ns=corrected.wall_ns)
+    assert "repeats" not in (sentences.idle(build.measured(corrected=once)) or "")
+    nothing = replace(corrected, idle_share=None, source="estimated")
+    assert "idle – of 99.1 ms (estimated;" in (
+        sentences.idle(build.measured(corrected=nothing)) or ""
+    )
 
 
 def test_troubled_golden(golden: Callable[[str, str], None]) -> None:
@@ -274,7 +294,16 @@ analyses = st.builds(
     ),
     time=st.builds(TimeTotals, whole, whole, whole, whole),
     devices=some(st.builds(DeviceTime, device_numbers, whole, whole, whole, whole, whole)),
-    corrected=st.none(),
+    corrected=st.none()
+    | st.builds(
+        Corrected,
+        st.sampled_from(["measured", "estimated"]),
+        *[whole] * 5,
+        maybe_share,
+        maybe_share,
+        st.none(),
+        names,
+    ),
     categories=st.tuples(
         *(st.builds(CategoryTime, st.just(slug), whole, whole, maybe_share) for slug in CATEGORIES)
     ),

@@ -10,13 +10,15 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from tracekit.analysis.analyze import analyze_table, combine
+from tracekit.analysis.corrected import RunBeside
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
 from tracekit.linking.link import link
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.results import Analysis, AnalysisSet, UnreadableInput
-from tracekit.runfolder import TraceFile, open_run
+from tracekit.runfolder import LIGHT_PASS, RICH, RICH_PASS, TraceFile, beside, open_run
+from tracekit.runrecord import read_run_record
 from tracekit.trace import Trace
 
 if TYPE_CHECKING:
@@ -162,7 +164,27 @@ def _analyze(
     file: TraceFile, options: LoadOptions | None, list_all: bool, keeper: Later | None
 ) -> Analysis:
     table = classify(link(_load(file, options, keeper)))
-    return analyze_table(table, pass_name=file.pass_name, list_all=list_all)
+    return analyze_table(table, beside=_beside(file, table, options, keeper), list_all=list_all)
+
+
+def _beside(
+    file: TraceFile, table: KernelTable, options: LoadOptions | None, keeper: Later | None
+) -> RunBeside | None:
+    """Return what the run folder of a trace holds beside it, null outside of one."""
+    if file.folder is None:
+        return None
+    run = RunBeside(file.pass_name, read_run_record(file))
+    if file.pass_name != RICH or table.linked.basis == "cpu":
+        return run
+    path = beside(file, LIGHT_PASS)
+    if path is None:
+        missing = f"The run folder holds no {LIGHT_PASS}: kernel durations are those of {RICH_PASS}"
+        return replace(run, warnings=(missing,))
+    try:
+        return replace(run, light=_load(replace(file, path=path), options, keeper))
+    except InputError as error:
+        unreadable = f"{LIGHT_PASS} cannot be used: {str(error).removeprefix(f'{path}: ')}"
+        return replace(run, warnings=(unreadable,))
 
 
 def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> Trace:

@@ -6,10 +6,40 @@ name is written `%7C`; an unknown part is empty.
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 PREFIX: Final = "tk1|"
 """What every label starts with: the scheme and its version."""
+
+KINDS: Final = ("self", "cross", "joint")
+AXES: Final = ("sequence", "spatial", "temporal", "spatio-temporal")
+"""Where the keys of an attention come from, and what its query tokens index."""
+
+_ATTENTION: Final = PREFIX + "attn|"
+_MODULE: Final = PREFIX + "mod|"
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLabel:
+    """What a collector says of one call of an attention module; null where it does not know.
+
+    `path` is the module's attribute path, lengths are tokens, `key_length` with what a cache holds.
+    """
+
+    path: str | None = None
+    kind: str | None = None
+    axis: str | None = None
+    query_length: int | None = None
+    key_length: int | None = None
+    heads: int | None = None
+
+
+class ModuleLabel(NamedTuple):
+    """The attribute path and the class of a module."""
+
+    path: str | None
+    class_name: str | None
 
 
 def stage_label(name: str, step: int | None = None) -> str:
@@ -24,6 +54,47 @@ def parse_stage(text: str) -> tuple[str, int | None] | None:
         return None
     step = parts[3] if len(parts) > 3 else ""
     return _unescape(parts[2]), int(step) if step.isdecimal() and len(step) < 10 else None
+
+
+def attention_label(label: AttentionLabel) -> str:
+    """Return the text of an attention label."""
+    numbers = (label.query_length, label.key_length, label.heads)
+    parts = [_escape(label.path or ""), label.kind or "", label.axis or ""]
+    parts += ["" if number is None else str(number) for number in numbers]
+    return f"{PREFIX}attn|{'|'.join(parts)}"
+
+
+def parse_attention(text: str) -> AttentionLabel | None:
+    """Return what an attention label says, null for any other text."""
+    if not text.startswith(_ATTENTION):
+        return None
+    parts = text[len(_ATTENTION) :].split("|")
+    parts += [""] * (6 - len(parts))
+    return AttentionLabel(
+        path=_unescape(parts[0]) or None,
+        kind=parts[1] if parts[1] in KINDS else None,
+        axis=parts[2] if parts[2] in AXES else None,
+        query_length=_count(parts[3]),
+        key_length=_count(parts[4]),
+        heads=_count(parts[5]),
+    )
+
+
+def module_label(path: str, class_name: str) -> str:
+    """Return the label of a module."""
+    return f"{_MODULE}{_escape(path)}|{_escape(class_name)}"
+
+
+def parse_module(text: str) -> ModuleLabel | None:
+    """Return the path and class that a module's label names, null for any other text."""
+    if not text.startswith(_MODULE):
+        return None
+    path, _, rest = text[len(_MODULE) :].partition("|")
+    return ModuleLabel(_unescape(path) or None, _unescape(rest.partition("|")[0]) or None)
+
+
+def _count(text: str) -> int | None:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 16 else None
 
 
 def _escape(name: str) -> str:

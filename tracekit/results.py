@@ -63,6 +63,39 @@ class DeviceTime:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectedStage:
+    """One stage without the profiler; busy and idle are those of the mean device."""
+
+    stage: str
+    wall_ns: int
+    busy_ns: int
+    idle_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """What would have been without the profiler; `method` says in a sentence how that is known.
+
+    `wall_ns` is the median of the unprofiled repeats, `low_ns` and `high_ns` their range.
+    `busy_ns` is the interval union of GPU activity (of several devices the mean), `idle_ns` the
+    rest of the wall time. `dilation` is how many times longer the analyzed file's run took.
+    `stages` is empty where stages were not timed.
+    """
+
+    source: Literal["measured", "estimated"]
+    wall_ns: int
+    low_ns: int
+    high_ns: int
+    busy_ns: int
+    idle_ns: int
+    idle_share: float | None
+    dilation: float | None
+    by_cause: tuple[dict[str, Any], ...] | None
+    method: str
+    stages: tuple[CorrectedStage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CategoryTime:
     """One category's kernels and time; `time_share` is of the kernel time of the file."""
 
@@ -194,7 +227,7 @@ class Analysis:
     trace: TraceInfo
     time: TimeTotals
     devices: tuple[DeviceTime, ...]
-    corrected: dict[str, Any] | None
+    corrected: Corrected | None
     categories: tuple[CategoryTime, ...]
     evidence: tuple[EvidenceTime, ...]
     top_kernels: tuple[KernelTime, ...]

@@ -16,7 +16,10 @@ RICH_PASS: Final = "trace.json.gz"
 EAGER_PASS: Final = "eager.json.gz"
 """Names of the files of a run folder; none is a must."""
 
-_PASSES: Final = ((RICH_PASS, "rich"), (LIGHT_PASS, "light"), (EAGER_PASS, "eager"))
+RICH: Final = "rich"
+"""The pass that tells what the work means."""
+
+_PASSES: Final = ((RICH_PASS, RICH), (LIGHT_PASS, "light"), (EAGER_PASS, "eager"))
 _RUN_FILES: Final = frozenset({MANIFEST, TIMING, LIGHT_PASS, RICH_PASS, EAGER_PASS})
 _RANK: Final = re.compile(r"(?:^|[^a-z])rank[-_.]?(\d{1,6})(?!\d)", re.IGNORECASE)
 _TRACE_NAMES: Final = ("*.json", "*.json.gz")
@@ -27,11 +30,32 @@ class TraceFile:
     """One trace to read: its path, the pass it is (null outside of run folders), its rank.
 
     `rank` is what the names of file and folders say; what the file itself says counts first.
+    `folder` is the run folder, null outside of one.
     """
 
     path: str
     pass_name: str | None = None
     rank: int | None = None
+    folder: str | None = None
+
+
+def beside(file: TraceFile, name: str) -> str | None:
+    """Return the path of another file of the same run, null where there is none.
+
+    What the folder of a rank lacks may stand in the folder around it, traces aside.
+    """
+    if file.folder is None:
+        return None
+    own = Path(file.folder) / name
+    around = own.parent.parent / name
+    is_shared = name in (MANIFEST, TIMING) and _rank_in(own.parent.name) is not None
+    for path in (own, around) if is_shared else (own,):
+        try:
+            if path.is_file():
+                return str(path)
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def open_run(path: str) -> tuple[TraceFile, ...]:
@@ -66,8 +90,9 @@ def open_run(path: str) -> tuple[TraceFile, ...]:
 
 def _of_folder(folder: Path, entries: list[Path]) -> list[TraceFile]:
     names = {entry.name for entry in entries}
-    if names & _RUN_FILES:
-        return _of_run(folder, names)
+    for name, pass_name in _PASSES:
+        if name in names:
+            return [TraceFile(str(folder / name), pass_name, _rank_in(folder.name), str(folder))]
     ranks = [entry for entry in entries if entry.is_dir() and _rank_in(entry.name) is not None]
     found = [file for rank in ranks for file in _of_folder(rank, sorted(rank.iterdir()))]
     if found:
@@ -75,15 +100,10 @@ def _of_folder(folder: Path, entries: list[Path]) -> list[TraceFile]:
     return [
         TraceFile(str(entry), rank=_first_rank(entry.name, folder.name))
         for entry in entries
-        if entry.is_file() and any(entry.match(pattern) for pattern in _TRACE_NAMES)
+        if entry.name not in _RUN_FILES
+        and entry.is_file()
+        and any(entry.match(pattern) for pattern in _TRACE_NAMES)
     ]
-
-
-def _of_run(folder: Path, names: set[str]) -> list[TraceFile]:
-    for name, pass_name in _PASSES:
-        if name in names:
-            return [TraceFile(str(folder / name), pass_name, _rank_in(folder.name))]
-    return []
 
 
 def _rank_in(name: str) -> int | None:

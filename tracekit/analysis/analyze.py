@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from tracekit.analysis.attention import attention_times
@@ -13,8 +14,9 @@ from tracekit.analysis.breakdown import (
     top_kernels,
     total_time,
 )
+from tracekit.analysis.corrected import Correction, RunBeside, measured_times
 from tracekit.analysis.idle import LISTED_GAPS, idle_gaps
-from tracekit.analysis.stages import stage_times
+from tracekit.analysis.stages import stage_times, with_true_steps
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
     Analysis,
@@ -33,27 +35,33 @@ _TOP_KERNELS = 50
 
 
 def analyze_table(
-    table: KernelTable, *, pass_name: str | None = None, list_all: bool = False
+    table: KernelTable, *, beside: RunBeside | None = None, list_all: bool = False
 ) -> Analysis:
     """Return everything that is known of one classified trace.
 
-    `pass_name` says which pass of a run folder the trace is; `list_all` lists every gap instead
-    of the largest.
+    `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
+    gap instead of the largest.
     """
-    devices = device_times(table)
+    devices, stages = device_times(table), stage_times(table)
+    correction = Correction(None, (), ())
+    warnings: tuple[str, ...] = ()
+    if beside is not None:
+        correction = measured_times(table, stages, beside)
+        stages, warnings = with_true_steps(stages, beside.record.manifest)
+    trace = _trace_info(table, None if beside is None else beside.pass_name)
     return Analysis(
-        trace=_trace_info(table, pass_name),
+        trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
         devices=devices,
-        corrected=None,
+        corrected=correction.corrected,
         categories=category_times(table),
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
-        stages=stage_times(table),
+        stages=stages,
         attention=attention_times(table),
         idle=idle_gaps(table, None if list_all else LISTED_GAPS),
         roofline=None,
-        left_out=_left_out(table),
+        left_out=(*_left_out(table), *correction.left_out),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tracekit.analysis.breakdown import sums_by_code
@@ -9,6 +11,7 @@ from tracekit.analysis.intervals import union_ns
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import StageTime, StepTime
+from tracekit.runrecord import Manifest
 from tracekit.trace import NULL, IntArray
 
 
@@ -29,6 +32,32 @@ def stage_times(table: KernelTable) -> tuple[StageTime, ...]:
     ]
     groups.sort(key=lambda group: (group.stage is None, group.start_ns))
     return tuple(groups)
+
+
+def with_true_steps(
+    stages: tuple[StageTime, ...], manifest: Manifest | None
+) -> tuple[tuple[StageTime, ...], tuple[str, ...]]:
+    """Return the stages with the steps of the run, as its manifest counts them, and warnings.
+
+    `traced_steps` stays what the file holds; only where the file does not number the steps of a
+    stage it is what the manifest says.
+    """
+    counts = {} if manifest is None else {row.stage: row for row in manifest.stages}
+    counted, warnings = [], []
+    for row in stages:
+        count = counts.get(row.stage or "")
+        if row.stage is None or count is None:
+            counted.append(row)
+            continue
+        traced = row.traced_steps if row.per_step else count.traced_steps
+        if traced is not None and traced != count.traced_steps:
+            warnings.append(
+                f"run.json says that {count.traced_steps:,} steps of {row.stage} are traced; the "
+                f"file holds {traced:,}"
+            )
+        steps = max(count.steps, traced or 0)
+        counted.append(replace(row, steps=steps, traced_steps=traced))
+    return tuple(counted), tuple(warnings)
 
 
 def _stage(table: KernelTable, code: int, rows: IntArray) -> StageTime:

@@ -31,6 +31,9 @@ _CAST_KERNEL: Final = re.compile(
 
 _TRANSFERS: Final = ("gpu_memcpy", "gpu_memset")
 
+TEMPORAL: Final = "temporal"
+"""The attention axis along which a video's frames stand."""
+
 Pass = Callable[[Situation], Verdict | None]
 
 
@@ -70,7 +73,8 @@ def by_norm_module(situation: Situation) -> Verdict | None:
     """Decide for normalization layers that are written out as pow, mean, rsqrt and mul."""
     if situation.module_hint != "norm" or situation.activity not in ("kernel", "cpu_op"):
         return None
-    return Verdict(NORM, "module", f"inside the normalization module {situation.module}")
+    reason = f"inside the normalization module {situation.module}"
+    return Verdict(NORM, situation.module_evidence, reason)
 
 
 def by_generic_op(situation: Situation) -> Verdict | None:
@@ -144,12 +148,16 @@ def _serves(situation: Situation, name: str) -> str:
 
 
 def _on_axis(situation: Situation, verdict: Verdict) -> Verdict:
-    """Move attention inside a module that works along time to temporal attention."""
-    if verdict.category != ATTENTION or situation.module_hint != TEMPORAL_ATTENTION:
+    """Move attention along time to temporal attention: a label says so, else a module's class."""
+    if verdict.category != ATTENTION:
         return verdict
-    return Verdict(
-        TEMPORAL_ATTENTION,
-        "module",
-        f"{verdict.reason}, along time in {situation.module}",
-        verdict.confidence,
-    )
+    if situation.attention_axis is not None:
+        if situation.attention_axis != TEMPORAL:
+            return verdict
+        evidence, where = "annotation", "along time, as its label says"
+    elif situation.module_hint == TEMPORAL_ATTENTION:
+        evidence, where = situation.module_evidence, f"along time in {situation.module}"
+    else:
+        return verdict
+    reason = f"{verdict.reason}, {where}"
+    return Verdict(TEMPORAL_ATTENTION, evidence, reason, verdict.confidence)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +23,9 @@ class Situation:
 
     `op_stack` holds the names of the enclosing ops, outermost first: those of the forward pass
     for backward work, with the backward ops themselves in `backward_stack`. `module_hint` is what
-    the innermost telling module says ("norm", "temporal_attention"), `module` its class.
+    the innermost telling module says ("norm", "temporal_attention"), `module` its class, and
+    `module_evidence` whether the trace itself or a label names that class.
+    `attention_axis` is the axis that an attention label around it names.
     `converts` says whether a copy changes the type of its data, null where types are not known.
     """
 
@@ -33,6 +35,8 @@ class Situation:
     backward_stack: tuple[str, ...] = ()
     module_hint: str | None = None
     module: str | None = None
+    module_evidence: str = "module"
+    attention_axis: str | None = None
     in_written_attention: bool = False
     converts: bool | None = None
     phase: str = "forward"
@@ -56,40 +60,64 @@ def distinct_situations(
     kinds = linked.trace.activities.kind if linked.basis == "gpu" else np.zeros(count, np.int8)
     stack = _path_of(linked, linked.forward_op)
     backward = np.where(linked.forward_op != linked.op, _path_of(linked, linked.op), -1)
-    hints = [module_hint(path) for path in linked.modules.paths]
+    hints, hint = _hints(linked)
+    axes, axis = label_codes(linked, "axis")
     converts = _conversions(linked)
-    distinct_hints = list(dict.fromkeys(hints))
-    hint_code = np.array([distinct_hints.index(hint) for hint in hints] + [-1], np.int64)
     columns = (
         linked.name.astype(np.int64),
         kinds.astype(np.int64),
         stack,
         backward,
-        hint_code[linked.module],
+        hint,
+        axis,
         in_written_attention.astype(np.int64),
         linked.phase.astype(np.int64),
         converts,
     )
     first, situation_of = distinct_rows(columns)
     names = _stack_names(linked)
-    situations = []
-    for row in first.tolist():
-        code = int(hint_code[linked.module[row]])
-        hint = distinct_hints[code] if code >= 0 else (None, None)
-        situations.append(
-            Situation(
-                kernel=linked.trace.text(int(linked.name[row])),
-                activity=ACTIVITY_KINDS[kinds[row]] if linked.basis == "gpu" else "cpu_op",
-                op_stack=names(int(linked.forward_op[row])),
-                backward_stack=names(int(linked.op[row])) if backward[row] >= 0 else (),
-                module_hint=hint[0],
-                module=hint[1],
-                in_written_attention=bool(in_written_attention[row]),
-                converts=None if converts[row] < 0 else bool(converts[row]),
-                phase=PHASES[linked.phase[row]],
-            )
+    situations = [
+        Situation(
+            kernel=linked.trace.text(int(linked.name[row])),
+            activity=ACTIVITY_KINDS[kinds[row]] if linked.basis == "gpu" else "cpu_op",
+            op_stack=names(int(linked.forward_op[row])),
+            backward_stack=names(int(linked.op[row])) if backward[row] >= 0 else (),
+            module_hint=hints[hint[row]][0],
+            module=hints[hint[row]][1],
+            module_evidence=hints[hint[row]][2],
+            attention_axis=axes[axis[row]] if axis[row] >= 0 else None,
+            in_written_attention=bool(in_written_attention[row]),
+            converts=None if converts[row] < 0 else bool(converts[row]),
+            phase=PHASES[linked.phase[row]],
         )
+        for row in first.tolist()
+    ]
     return situations, situation_of
+
+
+def label_codes(linked: Linked, what: Literal["axis", "kind"]) -> tuple[tuple[str, ...], IntArray]:
+    """Return what the attention labels name, and the position of each activity's, -1 for none."""
+    named = [getattr(label, what) for label in linked.labels.attentions]
+    values = list(dict.fromkeys(value for value in named if value is not None))
+    code = [-1 if value is None else values.index(value) for value in named]
+    return tuple(values), np.array([*code, -1], np.int64)[linked.labels.attention]
+
+
+def _hints(linked: Linked) -> tuple[list[tuple[str | None, str | None, str]], IntArray]:
+    """Return what modules say of the work inside them, and the position of each activity's.
+
+    A hint is told with the class that says so and the evidence that it is.
+
+    The modules that the trace itself names count first, then the classes that labels name.
+    """
+    labels = linked.labels
+    of_path = [(*module_hint(path), "module") for path in linked.modules.paths]
+    of_class = [(*module_hint(name), "annotation") for name in labels.module_classes]
+    hints = list(dict.fromkeys([(None, None, "module"), *of_path, *of_class]))
+    by_path = np.array([*map(hints.index, of_path), 0], np.int64)
+    by_class = np.array([*map(hints.index, of_class), 0], np.int64)
+    is_known = linked.module >= 0
+    return hints, np.where(is_known, by_path[linked.module], by_class[labels.module_class])
 
 
 def _conversions(linked: Linked) -> IntArray:

@@ -49,8 +49,9 @@ class KernelTable:
     """One row a GPU activity in start order (or a CPU op, on a CPU-only trace).
 
     `category` holds positions in `CATEGORIES`, `evidence` in `EVIDENCES`, `reason` in `reasons`;
-    `confidence` is NaN where the evidence is direct. `axis` holds positions in `axes`, -1 where
-    the axis is not known.
+    `confidence` is NaN where the evidence is direct. `axis` holds positions in `axes` and `kind`
+    in `kinds`, -1 where they are not known: for all work of an attention module that a label
+    describes, its projections included.
     """
 
     linked: Linked
@@ -60,8 +61,10 @@ class KernelTable:
     confidence: FloatArray
     reason: IntArray
     reasons: tuple[str, ...]
-    axis: SmallArray
+    axis: IntArray
     axes: tuple[str, ...]
+    kind: IntArray
+    kinds: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.linked)
@@ -85,6 +88,20 @@ class KernelTable:
     def stream(self) -> IntArray:
         """Stream of each row, `NULL` on a CPU-only trace."""
         return self._of_activity("stream")
+
+    @cached_property
+    def module_paths(self) -> tuple[str, ...]:
+        """What `module` points into: attribute paths of labels, then chains of module calls."""
+        linked = self.linked
+        return tuple(dict.fromkeys((*linked.labels.paths, *linked.modules.paths)))
+
+    @cached_property
+    def module(self) -> IntArray:
+        """Module of each row: the path that a label gives, else the chain of calls, else -1."""
+        linked = self.linked
+        position = {path: at for at, path in enumerate(self.module_paths)}
+        of_chain = np.array([*(position[path] for path in linked.modules.paths), -1], np.int64)
+        return np.where(linked.labels.path >= 0, linked.labels.path, of_chain[linked.module])
 
     def name_at(self, row: int) -> str | None:
         """Return the name of one row."""
@@ -147,13 +164,13 @@ class KernelTable:
             "evidence": _texts(self.evidence, EVIDENCES),
             "confidence": _floats(self.confidence),
             "reason": _texts(self.reason, self.reasons),
-            "attention_kind": _texts(np.full(count, -1), ()),
+            "attention_kind": _texts(self.kind, self.kinds),
             "attention_axis": _texts(self.axis, self.axes),
             "causal": _booleans(count),
             "phase": _texts(linked.phase, PHASES),
             "stage": _texts(stages.stage, stages.names),
             "step": _integers(stages.step),
-            "module": _texts(linked.module, linked.modules.paths),
+            "module": _texts(self.module, self.module_paths),
             "op": _texts(op_name, trace.strings),
             "launch_start_ns": _integers(_launch(calls.start_ns, linked.launch)),
             "launch_dur_ns": _integers(_launch(calls.dur_ns, linked.launch)),

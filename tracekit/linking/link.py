@@ -9,6 +9,7 @@ import numpy as np
 
 from tracekit.linking.backward import forward_ops
 from tracekit.linking.codes import numbered
+from tracekit.linking.labels import Labels, labels_at
 from tracekit.linking.launches import launches_of
 from tracekit.linking.modules import ModulePaths, module_paths
 from tracekit.linking.nesting import Forest, build_forest
@@ -27,7 +28,7 @@ class Linked:
     `op` the row of `trace.ops` that was innermost at the launch, `forward_op` the op of the
     forward pass that `op` serves (`op` itself outside of backward), all -1 where unknown.
     `thread` and `time_ns` say where on the host the work was issued. `module` is a position in
-    `modules.paths`, -1 for none.
+    `modules.paths`, -1 for none; `labels` are those of collectors.
     """
 
     trace: Trace
@@ -45,6 +46,7 @@ class Linked:
     ops: Forest
     op_path: IntArray
     modules: ModulePaths
+    labels: Labels
     warnings: tuple[str, ...]
     unused_op_ns: int = 0
     unused_ops: int = 0
@@ -141,6 +143,7 @@ def _linked(
         ops=ops,
         op_path=_op_paths(trace, ops),
         modules=paths,
+        labels=labels_at(trace, ((thread, time_ns), (where_thread, where_ns))),
         warnings=warnings,
     )
 

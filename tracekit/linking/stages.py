@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.labels import parse_stage
+from tracekit.labels import PREFIX, parse_stage
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import Forest, build_forest
 from tracekit.trace import NULL, BoolArray, IntArray, Spans
@@ -72,7 +72,7 @@ def assign_stages(linked: Linked) -> Stages:
     if len(labels):
         found = _innermost(linked, labels, _label_of)
     else:
-        of_user = [_OF_PYTORCH.match(text) is None and "|" not in text[:4] for text in texts]
+        of_user = [not text.startswith(PREFIX) and not _OF_PYTORCH.match(text) for text in texts]
         found = _outermost(linked, _chosen(spans, of_user))
     step = np.where(found.step == NULL, _profiler_steps(linked), found.step)
     return Stages(found.names, found.sources, found.stage, step)
