@@ -1,0 +1,48 @@
+"""The models that tracekit knows by name; nothing heavy is imported before one is asked for.
+
+A model is a module with `DESCRIPTION`, one line, and `build(options) -> Workload`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+from tracekit.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from tracekit.collectors.workload import ModelOptions, Workload
+
+MODELS: Final[dict[str, str]] = {
+    "stable-diffusion": "tracekit.collectors.models.stable_diffusion",
+    "llama": "tracekit.collectors.models.llama",
+    "make-a-video": "tracekit.collectors.models.make_a_video",
+}
+"""The module of each model."""
+
+_LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
+
+
+def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
+    """Return the function that builds the model of this name.
+
+    Raises `UsageError` with the nearest name when there is no such model, and
+    `MissingDependencyError` when a library that it is made of is not installed.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(MODELS)}"
+        raise UsageError(f"no model is called {name}: {hint}")
+    try:
+        module = import_module(MODELS[name])
+    except ModuleNotFoundError as error:
+        library = (error.name or "").split(".")[0]
+        if library not in _LIBRARIES:
+            raise
+        raise MissingDependencyError(
+            f"{name} needs {library}: pip install 'gpu-tracekit[collect]'"
+        ) from error
+    build: Callable[[ModelOptions], Workload] = module.build
+    return build

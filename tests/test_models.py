@@ -1,0 +1,415 @@
+"""The models by name: they build, run, repeat, mark the stages they declare, have their size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracekit.collectors.models import MODELS, load_builder
+from tracekit.collectors.workload import ModelOptions, Workload
+from tracekit.errors import HostError, InputError, MissingDependencyError, UsageError
+
+torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    for _module in MODELS.values():
+        import_module(_module)
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from tracekit.collectors.models import _common, _diffusion
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
+META = ModelOptions(device="meta")
+SHAPES = {
+    "stable-diffusion": (1, 3, 64, 64),
+    "llama": (1, 7),
+    "make-a-video": (1, 3, 4, 16, 16),
+}
+REPEATED = {"stable-diffusion": "denoise", "llama": "decode", "make-a-video": "denoise"}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Marks:
+    """A stage marker that writes down what it was called with, and that stages do not nest."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int | None]] = []
+        self.open = 0
+
+    @contextmanager
+    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
+        assert not self.open
+        self.open += 1
+        self.calls.append((name, step))
+        yield
+        self.open -= 1
+
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(name for name, _ in self.calls))
+
+    def steps(self, stage: str) -> list[int | None]:
+        return [step for name, step in self.calls if name == stage]
+
+
+class Operations(TorchDispatchMode):  # type: ignore[misc]
+    """Writes down each operation with the dtypes of its first argument and of its result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[str, Any]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        dtypes = getattr(args[0] if args else None, "dtype", None), getattr(result, "dtype", None)
+        self.seen.add((str(func), dtypes))
+        return result
+
+
+def build(model: str, options: ModelOptions = TINY, **changes: Any) -> Workload:
+    return load_builder(model)(dataclasses.replace(options, **changes))
+
+
+def run(workload: Workload) -> Any:
+    return workload.run(Marks())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tiny_model_runs_in_two_seconds_and_marks_what_it_declares(model: str) -> None:
+    start = time.process_time()
+    workload = build(model)
+    marks = Marks()
+    result: Any = workload.run(marks)
+    assert time.process_time() - start < 2
+    assert workload.name == model
+    assert tuple(result.shape) == SHAPES[model]
+    assert result.isfinite().all()
+    assert marks.counts() == dict(workload.stages)
+    assert list(marks.counts()) == list(workload.stages)
+    stage = REPEATED[model]
+    assert marks.steps(stage) == list(range(workload.stages[stage]))
+    assert workload.run_traced is None
+    assert set(workload.compile_targets) <= set(workload.modules)
+    assert all(isinstance(module, torch.nn.Module) for module in workload.modules.values())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_same_seed_gives_the_same_numbers_and_leaves_the_callers_alone(model: str) -> None:
+    before = torch.random.get_rng_state()
+    workload = build(model)
+    first, again = run(workload), run(workload)
+    assert torch.equal(first, again)
+    assert torch.equal(first, run(build(model)))
+    assert not torch.equal(first, run(build(model, seed=1)))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_default_dtype() == torch.float32
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_attention_written_out_agrees_with_the_fused_one(model: str) -> None:
+    fused, written_out = run(build(model)), run(build(model, attention="eager"))
+    assert torch.allclose(fused.float(), written_out.float(), atol=1e-4)
+
+
+def test_logits_agree_with_attention_written_out() -> None:
+    prompt = torch.arange(40).reshape(2, 20)
+    fused, written_out = (
+        build("llama", attention=attention).modules["model"](prompt).logits
+        for attention in ("auto", "eager")
+    )
+    assert torch.allclose(fused, written_out, atol=1e-5)
+    assert fused.std() > 0.01
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+def test_the_attention_asked_for_is_what_runs(model: str, attention: Any) -> None:
+    workload = build(model, attention=attention, dtype="bfloat16")
+    with Operations() as operations:
+        run(workload)
+    fused = {name for name, _ in operations.seen if "scaled_dot_product" in name}
+    softmax = {dtype for name, dtype in operations.seen if name.endswith("softmax.default")}
+    if attention == "eager":
+        assert not fused
+        assert softmax == {(torch.bfloat16, torch.bfloat16)}
+    else:
+        assert fused
+        assert not softmax
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_dtype_holds_for_every_weight_and_for_the_result(model: str, dtype: Any) -> None:
+    workload = build(model, dtype=dtype)
+    weights = {p.dtype for module in workload.modules.values() for p in module.parameters()}
+    assert weights == {getattr(torch, dtype)}
+    result = run(workload)
+    assert result.dtype == (torch.int64 if model == "llama" else getattr(torch, dtype))
+
+
+def test_the_inputs_asked_for_are_what_runs() -> None:
+    image = build("stable-diffusion", batch=2, size=72, steps=2, prompt_tokens=7)
+    assert tuple(run(image).shape) == (2, 3, 72, 72)
+    assert image.stages["denoise"] == 2
+    assert image.config["inputs"]["prompt_tokens"] == 7
+    video = build("make-a-video", batch=2, size=24, frames=3, steps=1)
+    assert tuple(run(video).shape) == (2, 3, 3, 24, 24)
+    text = build("llama", batch=3, prompt_tokens=5, new_tokens=2)
+    assert tuple(run(text).shape) == (3, 3)
+    assert dict(text.stages) == {"prefill": 1, "decode": 2}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "says"),
+    [
+        ("stable-diffusion", {"size": 100}, "--size 100: it must be a multiple of 8"),
+        ("stable-diffusion", {"frames": 8}, "no use for --frames"),
+        ("stable-diffusion", {"new_tokens": 8}, "no use for --new-tokens"),
+        ("stable-diffusion", {"prompt_tokens": 78}, "takes at most 77"),
+        ("stable-diffusion", {"steps": 1001}, "at most 1000"),
+        ("stable-diffusion", {"steps": 0}, "--steps 0: it must be at least 1"),
+        ("stable-diffusion", {"batch": -1}, "--batch -1"),
+        ("stable-diffusion", {"dtype": "float8"}, "--dtype float8"),
+        ("stable-diffusion", {"device": "toaster"}, "--device toaster"),
+        ("stable-diffusion", {"weights": "x"}, "--tiny"),
+        ("make-a-video", {"prompt_tokens": 78}, "takes at most 77"),
+        ("make-a-video", {"size": 20}, "multiple of 8"),
+        ("make-a-video", {"trace_steps": 0}, "--trace-steps 0"),
+        ("llama", {"size": 64}, "no use for --size"),
+        ("llama", {"steps": 4}, "no use for --steps"),
+        ("llama", {"prompt_tokens": 4000, "new_tokens": 97}, "context of 4096"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    model: str, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        build(model, **changes)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_cuda_is_refused() -> None:
+    with pytest.raises(HostError, match="--device cpu"):
+        build("llama", device="cuda")
+
+
+def test_an_unknown_model_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match="did you mean stable-diffusion"):
+        load_builder("stable-difusion")
+    with pytest.raises(UsageError, match="known are stable-diffusion, llama"):
+        load_builder("zzz")
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (MODELS["llama"], "tracekit.collectors.models._common"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError, match=r"gpu-tracekit\[collect\]"):
+        load_builder("llama")
+
+
+def test_the_registry_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, tracekit.collectors.models, tracekit.collectors.workload;"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_configuration_is_complete_and_json(model: str) -> None:
+    workload = build(model)
+    config = workload.config
+    assert json.loads(json.dumps(config)) == config
+    assert config["weights"] == "random"
+    counts = {n: sum(p.numel() for p in m.parameters()) for n, m in workload.modules.items()}
+    assert config["parameters"] == {**counts, "total": sum(counts.values())}
+    for part in workload.modules:
+        assert len(config[part]) > 10
+    for name in config["assumed"]:
+        part, _, key = name.partition(".")
+        assert part in config
+        assert not key or key in config[part], name
+    assert import_module(MODELS[model]).DESCRIPTION.count("\n") == 0
+
+
+PUBLISHED = {
+    "stable-diffusion": {"text_encoder": 123.1e6, "unet": 859.5e6, "vae": 83.7e6},
+    "llama": {"model": 6.738e9},
+    "make-a-video": {"text_encoder": 340.4e6, "unet": 1.41e9},
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_full_size_is_the_published_one(model: str) -> None:
+    counts = build(model, META).config["parameters"]
+    for part, parameters in PUBLISHED[model].items():
+        assert counts[part] == pytest.approx(parameters, rel=1e-3), part
+
+
+def test_the_full_size_computes_the_published_shapes() -> None:
+    assert tuple(run(build("stable-diffusion", META, steps=1)).shape) == (1, 3, 512, 512)
+    assert tuple(run(build("make-a-video", META, steps=1)).shape) == (1, 3, 16, 64, 64)
+    assert tuple(run(build("llama", META, new_tokens=1)).shape) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "positions"),
+    [
+        (5, None, (0, 1, 2, 3, 4)),
+        (3, 7, (0, 1, 2)),
+        (128, 1, (63,)),
+        (128, 2, (0, 127)),
+        (101, 5, (0, 25, 50, 75, 100)),
+        (10, 9, (0, 1, 2, 3, 4, 6, 7, 8, 9)),
+    ],
+)
+def test_steps_are_spread(total: int, count: int | None, positions: tuple[int, ...]) -> None:
+    assert _common.spread(total, count) == positions
+
+
+def test_spread_steps_are_distinct_and_as_many_as_asked_for() -> None:
+    for total in range(1, 40):
+        for count in range(1, total + 1):
+            positions = _common.spread(total, count)
+            assert len(set(positions)) == count
+            assert sorted(positions) == list(positions)
+            assert 0 <= positions[0] <= positions[-1] < total
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_part_of_the_steps_is_recorded_at_its_true_numbers(model: str) -> None:
+    stage = REPEATED[model]
+    workload = build(model, trace_steps=2)
+    total = workload.stages[stage]
+    assert workload.run_traced is not None
+    marks = Marks()
+    workload.run_traced(marks)
+    assert marks.steps(stage) == [0, total - 1]
+    assert marks.counts() == dict(workload.traced_stages)
+    whole = Marks()
+    workload.run(whole)
+    assert whole.counts() == dict(workload.stages)
+    assert build(model, trace_steps=total).run_traced is None
+
+
+def test_a_decoding_step_recorded_alone_sees_the_keys_of_a_whole_run() -> None:
+    workload = build("llama", prompt_tokens=10, new_tokens=9, trace_steps=3)
+    assert workload.run_traced is not None
+    whole, alone = _key_lengths(workload.run), _key_lengths(workload.run_traced)
+    assert whole == {None: 10} | {step: 11 + step for step in range(9)}
+    assert alone == {None: 10, 0: 11, 4: 15, 8: 19}
+    workload.run_traced(Marks())
+    assert _key_lengths(workload.run_traced) == alone
+
+
+def _key_lengths(work: Any) -> dict[int | None, int]:
+    """Length of the keys in each decoding step, in the prefill under null."""
+    marks, lengths = Marks(), {}
+    true_attention = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(query: Any, key: Any, *args: Any, **more: Any) -> Any:
+        assert key.is_contiguous()
+        lengths[marks.calls[-1][1]] = key.shape[2]
+        return true_attention(query, key, *args, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+        work(marks)
+    return lengths
+
+
+def test_the_sampler_is_that_of_diffusers() -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+    scheduler.set_timesteps(7)
+    sampler = _diffusion.Ddim.of(7, TINY)
+    assert sampler.timesteps.tolist() == scheduler.timesteps.tolist()
+    sample = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    for step, timestep in enumerate(scheduler.timesteps):
+        noise = torch.sin(sample)
+        expected = scheduler.step(noise, timestep, sample).prev_sample
+        sample = sampler.advance(step, sample, noise)
+        assert torch.allclose(sample, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_come_from_a_folder(model: str, tmp_path: Path) -> None:
+    made = build(model)
+    for name, module in made.modules.items():
+        module.save_pretrained(tmp_path if model == "llama" else tmp_path / name)
+    sizes: dict[str, dict[str, Any]] = {
+        "llama": {"prompt_tokens": 16, "new_tokens": 6},
+        "make-a-video": {"frames": 4},
+    }
+    steps: dict[str, Any] = {} if model == "llama" else {"steps": 3, "size": SHAPES[model][-1]}
+    loaded = build(model, tiny=False, weights=str(tmp_path), **sizes.get(model, {}), **steps)
+    assert loaded.config["weights"] == str(tmp_path)
+    assert torch.allclose(run(made).float(), run(loaded).float(), atol=1e-5)
+
+
+def test_a_video_model_in_latent_space_decodes_its_frames(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+
+    video, image = (import_module(MODELS[name]) for name in ("make-a-video", "stable-diffusion"))
+    text_encoder = build("make-a-video").modules["text_encoder"]
+    text_encoder.save_pretrained(tmp_path / "text_encoder")
+    unet = UNet3DConditionModel(**video.TINY_UNET | {"in_channels": 4, "out_channels": 4})
+    unet.save_pretrained(tmp_path / "unet")
+    AutoencoderKL(**image.TINY_VAE).save_pretrained(tmp_path / "vae")
+    workload = build("make-a-video", tiny=False, weights=str(tmp_path), steps=1, frames=2, size=64)
+    assert list(workload.stages) == ["text_encoder", "denoise", "vae_decode"]
+    assert tuple(run(workload).shape) == (1, 3, 2, 64, 64)
+
+
+def test_weights_that_are_not_there_are_named_in_one_line(tmp_path: Path) -> None:
+    for folder, says in [(tmp_path / "none", "no such folder"), (tmp_path, "text_encoder")]:
+        with pytest.raises(InputError, match=says) as raised:
+            build("stable-diffusion", tiny=False, weights=str(folder))
+        assert "\n" not in str(raised.value)
+    with pytest.raises(InputError, match="cannot be loaded as LlamaForCausalLM"):
+        build("llama", tiny=False, weights=str(tmp_path))
+
+
+def test_the_example_of_a_model_of_ones_own() -> None:
+    example = import_module("examples.add_a_model")
+    workload = example.build(TINY)
+    assert example.build().stages == workload.stages
+    marks = Marks()
+    image: Any = workload.run(marks)
+    assert tuple(image.shape) == (1, 256, 64)
+    assert marks.counts() == dict(workload.stages)
+    assert len(Path(str(example.__file__)).read_text().splitlines()) <= 40
