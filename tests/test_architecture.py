@@ -27,12 +27,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.trace": BASE,
     "tracekit.output": BASE,
     "tracekit.runfolder": BASE,
+    "tracekit.runrecord": BASE | {"tracekit.runfolder"},
     "tracekit.loading": BASE | {"tracekit.trace"},
     "tracekit.caching": BASE | {"tracekit.trace", "tracekit.output", "tracekit.runfolder"},
     "tracekit.linking": BASE | {"tracekit.trace"},
     "tracekit.classifying": BASE | {"tracekit.trace", "tracekit.linking"},
     "tracekit.analysis": BASE
-    | {"tracekit.trace", "tracekit.linking", "tracekit.classifying", "tracekit.results"},
+    | {
+        "tracekit.trace",
+        "tracekit.linking",
+        "tracekit.classifying",
+        "tracekit.results",
+        "tracekit.runrecord",
+    },
     "tracekit.api": BASE
     | {
         "tracekit.trace",
@@ -43,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.analysis",
         "tracekit.results",
         "tracekit.runfolder",
+        "tracekit.runrecord",
     },
     "tracekit.reports": {
         "tracekit.results",
@@ -50,7 +58,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.categories",
         "tracekit.errors",
     },
-    "tracekit.collectors": {"tracekit.runfolder", "tracekit.labels", "tracekit.errors"},
+    "tracekit.collectors": {
+        "tracekit.runfolder",
+        "tracekit.labels",
+        "tracekit.errors",
+        "tracekit.output",
+    },
 }
 """What each layer may import of ours, itself aside; `cli` and the package root may import all."""
 TOP = ("tracekit.cli", "tracekit", "tracekit.__main__")
@@ -141,6 +154,7 @@ def test_the_public_names() -> None:
         "link",
         "load",
         "open_run",
+        "record",
     ]
     for name in tracekit.__all__:
         assert getattr(tracekit, name) is not None

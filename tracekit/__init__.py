@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tracekit.api import analyze, classify, kernels, link, load, open_run
     from tracekit.classifying.table import KernelTable
+    from tracekit.collectors.recording import record
     from tracekit.errors import (
         InputError,
         MissingDependencyError,
@@ -37,6 +38,7 @@ _HOME_OF = {
     "link": "tracekit.api",
     "load": "tracekit.api",
     "open_run": "tracekit.api",
+    "record": "tracekit.collectors.recording",
     "KernelTable": "tracekit.classifying.table",
     "Trace": "tracekit.trace",
     "Analysis": "tracekit.results",
@@ -67,6 +69,7 @@ __all__ = [
     "link",
     "load",
     "open_run",
+    "record",
 ]
 
 # `collectors/` and `reports/` stand beside the package in a checkout and inside it in a wheel.

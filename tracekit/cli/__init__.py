@@ -16,6 +16,7 @@ import click
 from tracekit import __version__
 from tracekit.cli.analyze import analyze
 from tracekit.cli.cache import cache
+from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
 from tracekit.errors import HostError, TracekitError
 
@@ -33,6 +34,7 @@ def cli() -> None:
 
 cli.add_command(analyze)
 cli.add_command(cache)
+cli.add_command(collect)
 cli.add_command(kernels)
 
 

@@ -1,0 +1,131 @@
+"""Finds what is to be recorded: a model by its name, or a callable of a user's own module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tracekit.collectors.environment import import_torch, missing
+from tracekit.collectors.workload import Workload
+from tracekit.errors import InputError, MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from tracekit.collectors.workload import StageMarker
+
+
+def is_callable_target(target: str) -> bool:
+    """Say whether a target is `module:callable`."""
+    module, colon, name = target.partition(":")
+    return bool(colon and module and name.replace(".", "").isidentifier())
+
+
+def load_callable(target: str) -> Workload:
+    """Return the workload behind `module:callable`, which is called once.
+
+    The callable takes no arguments. If it returns a `Workload`, that is recorded, else the
+    callable itself is, and the modules that it can see are labelled. Modules are looked for in the
+    current folder first.
+
+    Raises
+    ------
+    UsageError
+        There is no such module or callable.
+    InputError
+        The module or the callable raised.
+    MissingDependencyError
+        The module needs torch, diffusers or transformers, and it is not installed.
+    """
+    import_torch()
+    function = _find(target)
+    try:
+        result = function()
+    except Exception as error:
+        raise _raised(target, error) from error
+    if isinstance(result, Workload):
+        return result
+
+    def run(_marker: StageMarker) -> object:
+        return function()
+
+    return Workload(target, run, modules_seen_by(function), {}, {"callable": target})
+
+
+def list_models() -> list[tuple[str, str]]:
+    """Return name and description of each model; the latter is empty if a library is missing."""
+    from tracekit.collectors.models import MODELS
+
+    found = []
+    for name, module in MODELS.items():
+        try:
+            description = str(importlib.import_module(module).DESCRIPTION)
+        except ImportError as error:
+            description = f"(needs {error.name or 'more libraries'})"
+        found.append((name, description))
+    return found
+
+
+def modules_seen_by(function: Callable[..., Any]) -> dict[str, torch.nn.Module]:
+    """Return the modules, and parts of pipelines, that a function's closure or globals hold."""
+    from torch.nn import Module
+
+    found: dict[str, torch.nn.Module] = {}
+    for name, value in _names_in(function):
+        parts = getattr(value, "components", None)
+        if isinstance(value, Module):
+            found[name] = value
+        elif isinstance(parts, dict):
+            found |= {key: part for key, part in parts.items() if isinstance(part, Module)}
+    return found
+
+
+def _names_in(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    owner = getattr(function, "__self__", None)
+    if owner is not None:
+        yield from getattr(owner, "__dict__", {}).items()
+    plain = getattr(function, "__wrapped__", getattr(function, "__func__", function))
+    code = getattr(plain, "__code__", None)
+    if code is None:
+        return
+    for name, cell in zip(code.co_freevars, plain.__closure__ or (), strict=False):
+        yield name, cell.cell_contents
+    for name in code.co_names:
+        if name in plain.__globals__:
+            yield name, plain.__globals__[name]
+
+
+def _find(target: str) -> Callable[[], Any]:
+    module_name, _, path = target.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        root = (error.name or "").split(".")[0]
+        if root in ("torch", "diffusers", "transformers", "accelerate"):
+            raise missing(root) from error
+        if error.name is not None and module_name.startswith(error.name):
+            raise UsageError(f"{target}: there is no module {error.name} here") from error
+        raise MissingDependencyError(
+            f"{target}: needs {error.name}, which is not installed"
+        ) from error
+    except Exception as error:
+        raise _raised(target, error) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{target}: {module_name} has no {path}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{target}: is a {type(found).__name__}, which cannot be called")
+    result: Callable[[], Any] = found
+    return result
+
+
+def _raised(target: str, error: BaseException) -> InputError:
+    text = " ".join(str(error).split())
+    return InputError(f"{target}: raised {type(error).__name__}: {text}")

@@ -1,0 +1,242 @@
+"""`tracekit collect`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from tracekit.errors import HostError, UsageError
+
+if TYPE_CHECKING:
+    from tracekit.collectors.passes import RecordOptions, RunSummary
+    from tracekit.collectors.workload import ModelOptions, Workload
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ATTENTION: Final = ("auto", "eager", "math", "flash", "efficient", "cudnn")
+_DTYPES: Final = ("bfloat16", "float16", "float32")
+_PASSES: Final = ("timing", "light", "rich", "eager")
+_COUNT: Final = click.IntRange(min=1)
+
+_MODEL_OPTIONS: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("--batch", click.IntRange(min=1), "Images, videos or prompts at once [1]."),
+    ("--size", _COUNT, "Side of the image in pixels."),
+    ("--frames", _COUNT, "Frames of the video."),
+    ("--steps", _COUNT, "Sampling steps."),
+    ("--prompt-tokens", _COUNT, "Tokens of the prompt."),
+    ("--new-tokens", _COUNT, "Tokens to generate."),
+    ("--trace-steps", _COUNT, "Steps of each stage to record, spread over all [all]."),
+    ("--weights", click.Path(), "Folder with weights [random ones; time does not depend on them]."),
+)
+"""Option, type and help of each field of `ModelOptions` that is given as it is."""
+
+
+def _pass_names(text: str) -> tuple[str, ...]:
+    """Return names of passes, with commas between."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names or set(names) - set(_PASSES):
+        raise click.BadParameter(f"{text!r}: give some of {','.join(_PASSES)}")
+    return names
+
+
+def _model_options(command: Command) -> Command:
+    for option, kind, text in reversed(_MODEL_OPTIONS):
+        command = click.option(option, type=kind, default=None, help=text)(command)
+    return command
+
+
+@click.command()
+@click.argument("target", nargs=-1, metavar="MODEL | MODULE:CALLABLE | -- COMMAND")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The run folder to write.")
+@click.option("--force", is_flag=True, help="Overwrite the run in the folder.")
+@click.option("--list", "list_models", is_flag=True, help="List the models, and stop.")
+@click.option("--passes", type=_pass_names, help="What to record [timing,light,rich].")
+@click.option(
+    "--attention",
+    type=click.Choice(_ATTENTION),
+    default="auto",
+    show_default=True,
+    help="Implementation; where a call cannot take it, efficient and then math run.",
+)
+@click.option("--dtype", type=click.Choice(_DTYPES), help="[bfloat16; float32 on a CPU].")
+@click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and inputs.")
+@click.option("--repeats", type=_COUNT, default=5, show_default=True, help="Runs to time.")
+@click.option("--warm-up", type=_COUNT, default=2, show_default=True, help="Runs before that.")
+@click.option(
+    "--label",
+    type=click.Choice(["attention", "all"]),
+    default="attention",
+    show_default=True,
+    help="Modules to label; all means every leaf as well.",
+)
+@click.option("--compile", "compile_", is_flag=True, help="Compile the model's main modules.")
+@click.option("--cuda-graph", is_flag=True, help="Run the model's main modules from CUDA graphs.")
+@click.option("--max-trace-mb", type=float, help="Largest file of a pass, in MB.")
+@click.option("--tiny", is_flag=True, help="A tiny model of the same kind: seconds on a CPU.")
+@_model_options
+def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
+    """Record a run into a folder that tracekit analyze reads.
+
+    MODEL is a name that --list shows. MODULE:CALLABLE is a function of yours without arguments;
+    the modules that it uses are labelled. It may also return a tracekit.collectors.Workload.
+    COMMAND is python script.py … or python -m module …: it runs once, under the profiler, and its
+    exit code is passed through; options of models do not apply.
+    """
+    if given["list_models"]:
+        _list_models()
+        return
+    from tracekit.collectors.runwriter import refuse_filled
+    from tracekit.collectors.script import is_script
+
+    if len(target) != 1 and not is_script(target):
+        raise UsageError(
+            "give one model, one module:callable, or -- python script.py …; --list shows the models"
+        )
+    if output is None:
+        raise UsageError("give the run folder to write with -o")
+    _be_quiet()
+    refuse_filled(output, force=given["force"])
+    if is_script(target):
+        _script(target, output, force=given["force"])
+        return
+    with _out_of_memory(given["device"]):
+        workload = _workload(target[0], given)
+        with _progress() as tell:
+            summary = _record(workload, output, _record_options(given, tell))
+    _tell(summary)
+
+
+def _script(command: tuple[str, ...], output: Path, *, force: bool) -> None:
+    from tracekit.collectors.script import record_script
+
+    started = time.monotonic()
+    code = record_script(command, output, force=force)
+    folder = click.format_filename(output)
+    # stdout is the script's.
+    click.echo(f"Recorded rich in {folder}.", err=True)
+    click.echo(f"Took {time.monotonic() - started:.1f} s; the script ended with {code}.", err=True)
+    click.echo(f"Next: tracekit analyze {shlex.quote(folder)}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+def _be_quiet() -> None:
+    """Keep the profiler's own messages, which name no cause, from the terminal."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _list_models() -> None:
+    from tracekit.collectors.targets import list_models
+
+    models = list_models()
+    width = max((len(name) for name, _ in models), default=0)
+    for name, description in models:
+        click.echo(f"{name.ljust(width)}  {description}".rstrip())
+
+
+def _workload(target: str, given: dict[str, Any]) -> Workload:
+    from tracekit.collectors.environment import check_device
+    from tracekit.collectors.targets import is_callable_target, load_callable
+
+    if is_callable_target(target):
+        check_device(given["device"])
+        return load_callable(target)
+    from tracekit.collectors.models import load_builder
+
+    build = load_builder(target)
+    check_device(given["device"])
+    return build(_model_options_from(given))
+
+
+def _model_options_from(given: dict[str, Any]) -> ModelOptions:
+    from tracekit.collectors.workload import ModelOptions
+
+    fields = [option[2:].replace("-", "_") for option, _, _ in _MODEL_OPTIONS]
+    values = {name: given[name] for name in fields if given[name] is not None}
+    return ModelOptions(
+        attention=given["attention"],
+        dtype=_dtype(given),
+        device=given["device"],
+        seed=given["seed"],
+        tiny=given["tiny"],
+        **values,
+    )
+
+
+def _dtype(given: dict[str, Any]) -> Any:
+    return given["dtype"] or ("float32" if given["device"] == "cpu" else "bfloat16")
+
+
+def _record_options(given: dict[str, Any], tell: Callable[[str], None]) -> RecordOptions:
+    from tracekit.collectors.passes import PASSES, RecordOptions
+
+    size_mb = given["max_trace_mb"]
+    return RecordOptions(
+        passes=given["passes"] or PASSES,
+        repeats=given["repeats"],
+        warm_up=given["warm_up"],
+        every_leaf=given["label"] == "all",
+        attention=given["attention"],
+        compile=given["compile_"],
+        cuda_graph=given["cuda_graph"],
+        device=given["device"],
+        dtype=_dtype(given),
+        seed=given["seed"],
+        max_trace_bytes=None if size_mb is None else int(size_mb * 1e6),
+        force=given["force"],
+        tell=tell,
+    )
+
+
+def _record(workload: Workload, output: Path, options: RecordOptions) -> RunSummary:
+    from tracekit.collectors.passes import record_workload
+
+    return record_workload(workload, output, options)
+
+
+@contextmanager
+def _out_of_memory(device: str) -> Iterator[None]:
+    """Say in a line that building the model took more memory than there is."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise HostError(
+                f"out of memory on {device}; give a smaller --batch or --size"
+            ) from error
+        raise
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows a line on stderr in place of the last, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _line: None
+        return
+    try:
+        yield lambda line: click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
+    finally:
+        click.echo("\r\x1b[2K", nl=False, err=True)
+
+
+def _tell(summary: RunSummary) -> None:
+    from tracekit.units import format_bytes, format_ns
+
+    folder = click.format_filename(summary.folder)
+    size = format_bytes(summary.size_bytes)
+    click.echo(f"Recorded {', '.join(summary.passes)} in {folder} ({size}).")
+    costs = [f"{name} {value:.2f}x" for name, value in summary.dilations.items()]
+    if summary.median_wall_ms is not None:
+        costs.insert(0, f"a run takes {format_ns(round(summary.median_wall_ms * 1e6))}")
+    detail = f": {', '.join(costs)}" if costs else ""
+    click.echo(f"Took {summary.took_s:.1f} s{detail}.")
+    click.echo(f"Next: tracekit analyze {shlex.quote(folder)}")
