@@ -28,8 +28,9 @@ def keep_after_exit(work: Sequence[Callable[[], None]]) -> None:
         return
     cache = user_cache()
     try:
-        # A library with threads of its own must not be used on both sides of a fork.
-        if cache is None or not hasattr(os, "fork") or "pyarrow" in sys.modules:
+        # A library with threads of its own must not be used on both sides of a fork; elsewhere
+        # than on Linux system libraries have such threads.
+        if cache is None or sys.platform != "linux" or "pyarrow" in sys.modules:
             raise OSError
         make_cache(cache)
         pid = os.fork()

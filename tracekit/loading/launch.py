@@ -144,10 +144,11 @@ def json_bytes(path: str) -> int:
 def early_workers(path: str, task: dict[str, Any], count: int) -> Iterator[None]:
     """Start workers before they are needed; those that nobody took are ended afterwards.
 
-    They are forks: only for a program without threads.
+    They are forks on Linux: only for a program without threads.
     """
     with suppress(OSError):
-        _started[path] = Workers(task, count, fork=True)
+        # Elsewhere system libraries do not survive a fork.
+        _started[path] = Workers(task, count, fork=sys.platform == "linux")
     try:
         yield
     finally:
