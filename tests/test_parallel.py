@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+import tracekit
 from tracekit.errors import LimitExceededError
 from tracekit.loading import launch, parallel
 from tracekit.loading.columns import CODE_COLUMNS, TABLES
@@ -82,6 +84,16 @@ def test_real_traces(path: Path, used: list[str]) -> None:
     many = load_file(str(path), options(3, segment_bytes=segment_bytes))
     assert plain(many) == plain(load_file(str(path), options(1)))
     assert used == ["tried", "done"]
+
+
+def test_kernel_tables_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    written = set()
+    for workers in (1, 2, 3):
+        path = next(path for path in TRACES if path.name == "sdxl_math.json.gz")
+        table = tracekit.kernels(path, options(workers, segment_bytes=1 << 20)).to_arrow()
+        pq.write_table(table, tmp_path / "kernels.parquet")
+        written.add((tmp_path / "kernels.parquet").read_bytes())
+    assert len(written) == 1
 
 
 @pytest.mark.parametrize("layout", ["as written", "minified", "indented", "one line"])

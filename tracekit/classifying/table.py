@@ -225,13 +225,16 @@ def _booleans(count: int) -> pa.Array:
 
 
 def _texts(codes: AnyArray, texts: tuple[str, ...]) -> pa.Array:
-    """Return a dictionary column that holds only the texts in use."""
+    """Return a dictionary column of the texts in use, by first row: the same however codes fell."""
     import pyarrow as pa
 
-    used, code = np.unique(codes[codes >= 0], return_inverse=True)
+    used, first, code = np.unique(codes[codes >= 0], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(used), np.int32)
+    place[order] = np.arange(len(used))
     full = np.zeros(len(codes), np.int32)
-    full[codes >= 0] = code
+    full[codes >= 0] = place[code]
     return pa.DictionaryArray.from_arrays(
         pa.array(full, pa.int32(), mask=codes < 0),
-        pa.array([texts[position] for position in used.tolist()], pa.string()),
+        pa.array([texts[position] for position in used[order].tolist()], pa.string()),
     )
