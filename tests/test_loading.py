@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import random
 from decimal import Decimal
@@ -90,6 +91,30 @@ def test_gzip_of_several_members(tmp_path: Path) -> None:
     path.write_bytes(b"".join(gzip.compress(data[i : i + 900]) for i in range(0, len(data), 900)))
     trace = load_file(str(path))
     assert (trace.events, trace.truncated) == (36, False)
+
+
+@pytest.mark.parametrize("window", [64, 700, 1 << 19])
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_wrong_checksum_loses_no_event(tmp_path: Path, window: int, members: int) -> None:
+    data = small_trace().text()
+    cuts = [len(data) * i // members for i in range(members + 1)]
+    stored = bytearray(b"".join(gzip.compress(data[a:b]) for a, b in itertools.pairwise(cuts)))
+    stored[-8] ^= 255
+    path = tmp_path / "t.json.gz"
+    path.write_bytes(stored)
+    trace = load_file(str(path), LoadOptions(window_bytes=window))
+    assert (trace.events, len(trace.activities), trace.truncated) == (36, 12, True)
+    assert "damaged" in trace.warnings[0]
+
+
+def test_a_named_member_is_rescued_too(tmp_path: Path) -> None:
+    path = tmp_path / "t.json.gz"
+    with path.open("wb") as file, gzip.GzipFile("a name", "wb", fileobj=file) as stream:
+        stream.write(small_trace().text())
+    stored = bytearray(path.read_bytes())
+    stored[-2] ^= 1
+    path.write_bytes(stored)
+    assert load_file(str(path)).events == 36
 
 
 @given(st.integers(0, 2**63 - 1))

@@ -12,6 +12,7 @@ from isal import isal_zlib
 from tracekit.errors import InputError
 from tracekit.loading.limits import LoadLimits
 from tracekit.loading.refuse import refuse_unsupported
+from tracekit.loading.rescue import rest_of_member
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 """First two bytes of a gzip member (RFC 1952, section 2.3.1)."""
@@ -81,13 +82,18 @@ class ByteSource:
     def _gunzip(self, stream: IO[bytes], first: bytes) -> Iterator[bytes]:
         inflate = isal_zlib.decompressobj(_GZIP_WBITS)
         pending = first
+        member_start = member_bytes = 0
         while True:
             try:
                 data = inflate.decompress(pending, self._chunk_bytes)
             except _DAMAGED as error:
-                self.damage = f"its gzip data is damaged ({error})"
+                self.damage = f"its gzip data is damaged ({str(error).strip()})"
+                if stream.seekable():
+                    stream.seek(member_start)
+                    yield from rest_of_member(stream, member_bytes, self._chunk_bytes)
                 return
             if data:
+                member_bytes += len(data)
                 yield data
             pending = inflate.unconsumed_tail
             if inflate.eof:
@@ -98,6 +104,7 @@ class ByteSource:
                     self.damage = "bytes that are not gzip follow its gzip data"
                     return
                 inflate = isal_zlib.decompressobj(_GZIP_WBITS)
+                member_start, member_bytes = self._stored_bytes - len(pending), 0
             elif not pending and len(data) < self._chunk_bytes:
                 pending = self._read(stream)
                 if not pending:
