@@ -21,8 +21,8 @@ WINDOWS = (16, 64, 1000, 1 << 18)
 # Faults that are known and wait to be mended; take a name out with its fault.
 KNOWN_FAULTS: set[str] = set()
 
-# What a checksum that does not match costs, and which signature is seen, depend on the window.
-BY_WINDOW = {"gzip_bad_crc", "gzip_bad_length", "like_tensorboard"}
+# Which signature is seen depends on the window.
+BY_WINDOW = {"like_tensorboard"}
 
 
 def name_of(path: Path) -> str:
