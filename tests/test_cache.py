@@ -64,7 +64,7 @@ def test_nulls_odd_values_and_empty_tables_survive(tmp_path: Path) -> None:
 
 def test_every_field_of_a_trace_is_kept(tmp_path: Path) -> None:
     """A field that the cache does not know of would be lost without a word."""
-    kept = {*tables.table_kinds(), "strings", "threads", "path", "code_of"}
+    kept = {*tables.table_kinds(), "strings", "threads", "path"}
     about = {field for field in tables.About.__struct_fields__ if field != "files"}
     assert {field.name for field in dataclasses.fields(Trace)} == kept | about - {
         "source",

@@ -7,7 +7,7 @@ mark what is missing by `NULL`; nothing outside the analyzer sees either mark.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import numpy as np
@@ -31,9 +31,6 @@ NULL: Final = int(np.iinfo(np.int64).min)
 NO_TEXT: Final = -1
 """Marks missing text in a code column."""
 
-KERNEL: Final = 0
-MEMCPY: Final = 1
-MEMSET: Final = 2
 ACTIVITY_KINDS: Final = ("kernel", "gpu_memcpy", "gpu_memset")
 """Names of the kinds of GPU activity; `Activities.kind` holds positions in this tuple."""
 
@@ -149,7 +146,6 @@ class Trace:
     left_out: tuple[EventCount, ...] = ()
     warnings: tuple[str, ...] = ()
     rank: int | None = None
-    code_of: dict[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     def text(self, code: int) -> str | None:
         """Return the text of a code, null for `NO_TEXT`."""

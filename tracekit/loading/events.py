@@ -20,7 +20,6 @@ class EventArgs(msgspec.Struct, gc=False):
     """The `args` of an event, by Kineto's names (libkineto, `output_json.cpp`)."""
 
     correlation: Any = NULL
-    external_id: Any = msgspec.field(name="External id", default=NULL)
     device: Any = NULL
     stream: Any = NULL
     size_bytes: Any = msgspec.field(name="bytes", default=NULL)
