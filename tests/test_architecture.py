@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.errors": set(),
     "tracekit.units": set(),
     "tracekit.categories": set(),
-    "tracekit.labels": set(),
+    "tracekit.labels": {"tracekit.categories"},
     "tracekit.results": BASE,
     "tracekit.schemas": BASE,
     "tracekit.trace": BASE,

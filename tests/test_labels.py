@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from tracekit.categories import CATEGORIES
 from tracekit.labels import (
     AttentionLabel,
     ModuleLabel,
     attention_label,
+    category_label,
     module_label,
     parse_attention,
+    parse_category,
     parse_module,
     parse_stage,
     stage_label,
@@ -52,3 +55,10 @@ def test_module_labels_come_back() -> None:
 def test_stage_labels_come_back() -> None:
     assert parse_stage(stage_label("a|b", 3)) == ("a|b", 3)
     assert parse_stage(stage_label("decode")) == ("decode", None)
+
+
+def test_category_labels_come_back() -> None:
+    for slug in CATEGORIES:
+        assert parse_category(category_label(slug)) == slug
+    for text in ("tk1|cat|", "tk1|cat|convolution", "tk1|mod|conv|Conv2d", "conv", "xtk1|cat|conv"):
+        assert parse_category(text) is None

@@ -1,13 +1,16 @@
 """The annotations that collectors write and the analyzer reads.
 
-`tk1|stage|NAME|STEP`, `tk1|attn|PATH|KIND|AXIS|QLEN|KLEN|HEADS`, `tk1|mod|PATH|CLASS`. A `|` in a
-name is written `%7C`; an unknown part is empty.
+`tk1|stage|NAME|STEP`, `tk1|attn|PATH|KIND|AXIS|QLEN|KLEN|HEADS`, `tk1|mod|PATH|CLASS`, and
+`tk1|cat|SLUG`, which names the category of all work inside it. A `|` in a name is written `%7C`; an
+unknown part is empty.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from tracekit.categories import CATEGORIES
 
 PREFIX: Final = "tk1|"
 """What every label starts with: the scheme and its version."""
@@ -18,6 +21,7 @@ AXES: Final = ("sequence", "spatial", "temporal", "spatio-temporal")
 
 _ATTENTION: Final = PREFIX + "attn|"
 _MODULE: Final = PREFIX + "mod|"
+_CATEGORY: Final = PREFIX + "cat|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,19 @@ def parse_module(text: str) -> ModuleLabel | None:
         return None
     path, _, rest = text[len(_MODULE) :].partition("|")
     return ModuleLabel(_unescape(path) or None, _unescape(rest.partition("|")[0]) or None)
+
+
+def category_label(category: str) -> str:
+    """Return the label of work that has one category, a slug."""
+    return f"{_CATEGORY}{category}"
+
+
+def parse_category(text: str) -> str | None:
+    """Return the category that a label names, null for any other text."""
+    if not text.startswith(_CATEGORY):
+        return None
+    category = text[len(_CATEGORY) :].partition("|")[0]
+    return category if category in CATEGORIES else None
 
 
 def _count(text: str) -> int | None:

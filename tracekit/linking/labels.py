@@ -8,7 +8,14 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from tracekit.labels import PREFIX, AttentionLabel, ModuleLabel, parse_attention, parse_module
+from tracekit.labels import (
+    PREFIX,
+    AttentionLabel,
+    ModuleLabel,
+    parse_attention,
+    parse_category,
+    parse_module,
+)
 from tracekit.linking.nesting import build_forest
 from tracekit.trace import NO_TEXT, CodeArray, IntArray, Spans, Trace
 
@@ -23,7 +30,8 @@ class Labels:
     """The labels around each activity.
 
     `attention` holds positions in `attentions`, `module_class` in `module_classes`, `path` in
-    `paths`, all -1 where there is none. The innermost label that says it gives each of them.
+    `paths`, `category` in `categories`, all -1 where there is none. The innermost label that says
+    it gives each of them.
     """
 
     attentions: tuple[AttentionLabel, ...]
@@ -32,6 +40,8 @@ class Labels:
     module_class: IntArray
     paths: tuple[str, ...]
     path: IntArray
+    categories: tuple[str, ...]
+    category: IntArray
 
 
 def labels_at(trace: Trace, places: Sequence[Points]) -> Labels:
@@ -44,7 +54,17 @@ def labels_at(trace: Trace, places: Sequence[Points]) -> Labels:
     attentions, attention = _around(trace, spans, places, parse_attention)
     classes, module_class = _around(trace, spans, places, _class_of)
     paths, path = _around(trace, spans, places, _path_of)
-    return Labels(attentions, attention, classes, module_class, paths, path)
+    categories, category = _around(trace, spans, places, parse_category)
+    return Labels(
+        attentions=attentions,
+        attention=attention,
+        module_classes=classes,
+        module_class=module_class,
+        paths=paths,
+        path=path,
+        categories=categories,
+        category=category,
+    )
 
 
 def _labelled(trace: Trace) -> Spans:
