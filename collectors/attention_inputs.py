@@ -21,7 +21,7 @@ _QUERIES: Final = ("hidden_states", "query", "queries", "x", "inputs", "input", 
 _KEYS: Final = (
     "encoder_hidden_states", "key_value_states", "key", "context", "memory", "kv", "k", "cond",
 )  # fmt: skip
-_CACHES: Final = ("past_key_values", "past_key_value", "layer_past")
+_CACHES: Final = ("cache", "past_key_values", "past_key_value", "layer_past")
 _HEADS: Final = ("heads", "num_heads", "num_attention_heads", "n_heads", "n_head", "nheads")
 _PROJECTIONS: Final = ("to_q", "q_proj", "q", "query", "to_qkv", "qkv", "group_norm")
 _JOINT: Final = re.compile(

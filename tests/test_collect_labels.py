@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +33,12 @@ def attention_of(run: Callable[[], object], **roots: Any) -> list[AttentionLabel
     assert found
     assert None not in found
     return [label for label in found if label is not None]
+
+
+def cache_name(model: Any) -> str:
+    """What this version of transformers calls the argument."""
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def named(name: str, base: type = torch.nn.Module, **members: Any) -> Any:
@@ -98,7 +105,8 @@ def test_llama_with_a_cache() -> None:
 
     def run() -> None:
         cache = model(torch.ones(1, 6, dtype=torch.long), use_cache=True).past_key_values
-        model(torch.ones(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)
+        one = torch.ones(1, 1, dtype=torch.long)
+        model(one, use_cache=True, **{cache_name(model): cache})
 
     found = attention_of(run, model=model)
     assert [(label.query_length, label.key_length) for label in found] == [
@@ -120,7 +128,8 @@ def test_cross_attention_of_t5_with_a_cache() -> None:
     def run() -> None:
         cache = model(input_ids=tokens, decoder_input_ids=one, use_cache=True).past_key_values
         encoded = model.get_encoder()(tokens)
-        model(encoder_outputs=encoded, decoder_input_ids=one, past_key_values=cache, use_cache=True)
+        more = {cache_name(model): cache, "use_cache": True}
+        model(encoder_outputs=encoded, decoder_input_ids=one, **more)
 
     found = attention_of(run, t5=model)
     assert [(label.kind, label.query_length, label.key_length) for label in found] == [

@@ -23,6 +23,7 @@ whole run and nothing stands between them; only the tokens that come out mean no
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from typing import Any, Final
 
@@ -72,6 +73,9 @@ class Generation:
         self.options = options
         self.traced = spread(new_tokens, options.trace_steps)
         self._filling: torch.Tensor | None = None
+        # Later versions of transformers warn of the old name.
+        names = inspect.signature(model.forward).parameters
+        self._cache_name = "cache" if "cache" in names else "past_key_values"
 
     def run(self, stage: StageMarker) -> torch.Tensor:
         """Prefill, then decode every step; return the prefill's token and the new ones."""
@@ -102,9 +106,8 @@ class Generation:
             return self._next(self.prompt, cache)
 
     def _next(self, tokens: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
-        output = self.model(
-            input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1
-        )
+        caching = {self._cache_name: cache, "use_cache": True}
+        output = self.model(input_ids=tokens, logits_to_keep=1, **caching)
         chosen: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
         return chosen
 
