@@ -1,25 +1,25 @@
-"""Puts labels on modules while they run, by hooks that are gone afterwards.
+"""Puts labels on modules while they run, and takes all traces of that away afterwards.
 
-Only attention modules are labelled unless every leaf is asked for: hooks on a few dozen modules
-cost nothing measurable, hooks on every leaf do.
+Only attention modules are labelled unless every leaf is asked for: labels on a few dozen modules
+cost nothing measurable, labels on every leaf do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from tracekit.collectors.annotating import annotated
 from tracekit.collectors.attention_inputs import AttentionReader
 from tracekit.labels import attention_label, module_label
 
 if TYPE_CHECKING:
     import torch
 
-    Naming = Callable[[tuple[Any, ...], dict[str, Any]], str]
+    from tracekit.collectors.annotating import Naming
 
 _ATTENTION: Final = re.compile(
     r"(?:Attention|Attn)(?:Block|Layer|Module)?(?:\dD?|3d)?$|[a-z]Attention\w*\d$"
@@ -58,7 +58,7 @@ def attention_modules(roots: Mapping[str, torch.nn.Module]) -> tuple[AttentionMo
     seen: set[int] = set()
     for name, root in roots.items():
         of_root = []
-        for path, module in root.named_modules():
+        for path, module in _modules(root):
             if id(module) not in seen and _is_innermost_attention(module):
                 seen.add(id(module))
                 of_root.append((path, module, _class_chain(root, path)))
@@ -75,13 +75,14 @@ def labelled(
 ) -> Iterator[tuple[AttentionModule, ...]]:
     """Label attention modules, and every leaf module where asked, as long as the block lasts."""
     attention = attention_modules(roots)
-    with ExitStack() as hooks:
+    with ExitStack() as labels:
         for entry in attention:
             reader = AttentionReader(entry.module, entry.path, entry.axis)
-            _attach(hooks, entry.module, _attention_naming(reader))
+            labels.enter_context(annotated(entry.module, _attention_naming(reader)))
         if every_leaf:
             for path, module in _leaves(roots):
-                _attach(hooks, module, _fixed_naming(module_label(path, type(module).__name__)))
+                naming = _fixed_naming(module_label(path, type(module).__name__))
+                labels.enter_context(annotated(module, naming))
         yield attention
 
 
@@ -93,42 +94,38 @@ def _fixed_naming(text: str) -> Naming:
     return lambda _args, _kwargs: text
 
 
-def _attach(hooks: ExitStack, module: torch.nn.Module, naming: Naming) -> None:
-    """Open an annotation before each call of a module and close it after, also if it raises.
-
-    Without a profiler the hooks do next to nothing: an annotation costs 50 µs even then.
-    """
-    from torch.autograd import _profiler_enabled
-    from torch.profiler import record_function
-
-    open_ranges: dict[int, list[Any]] = {}
-
-    def before(_module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        scope: Any = None
-        if _profiler_enabled():
-            scope = record_function(naming(args, kwargs))
-            scope.__enter__()
-        open_ranges.setdefault(get_ident(), []).append(scope)
-
-    def after(_module: torch.nn.Module, _args: Any, _kwargs: Any, _output: Any) -> None:
-        ranges = open_ranges.get(get_ident())
-        scope = ranges.pop() if ranges else None
-        if scope is not None:
-            scope.__exit__(None, None, None)
-
-    opening = module.register_forward_pre_hook(before, with_kwargs=True)
-    hooks.callback(opening.remove)
-    closing = module.register_forward_hook(after, with_kwargs=True, always_call=True)
-    hooks.callback(closing.remove)
-
-
 def _leaves(roots: Mapping[str, torch.nn.Module]) -> Iterator[tuple[str, torch.nn.Module]]:
     seen: set[int] = set()
     for name, root in roots.items():
-        for path, module in root.named_modules():
+        for path, module in _modules(root):
             if id(module) not in seen and next(module.children(), None) is None:
                 seen.add(id(module))
                 yield _joined(name, path), module
+
+
+def _modules(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Return the modules under a root, with their paths, that can be labelled.
+
+    Compiled code holds no annotations, and would be compiled again if one were put in.
+    """
+    compiled: list[str] = []
+    for path, module in root.named_modules():
+        if any(not above or path.startswith(f"{above}.") for above in compiled):
+            continue
+        if _is_compiled(module):
+            compiled.append(path)
+        else:
+            yield path, module
+
+
+def _is_compiled(module: torch.nn.Module) -> bool:
+    from torch.jit import ScriptModule
+
+    return (
+        getattr(module, "_compiled_call_impl", None) is not None
+        or "_orig_mod" in module._modules
+        or isinstance(module, ScriptModule)
+    )
 
 
 def _joined(root: str, path: str) -> str:

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tracekit.labels import stage_label
 
 Position = tuple[str, int]
 """A stage, and the how manieth time it was entered, from 0."""
+
+_NOTHING: Final = nullcontext()
 
 
 class CountingMarker:
@@ -43,9 +45,11 @@ class LabelMarker:
         left_out: frozenset[Position] = frozenset(),
         toggle: Callable[[bool], None] | None = None,
     ) -> None:
+        from torch.autograd import _profiler_enabled
         from torch.profiler import record_function
 
         self._record = record_function
+        self._is_profiling = _profiler_enabled
         self._left_out = left_out
         self._toggle = toggle
         self._is_off = False
@@ -57,10 +61,13 @@ class LabelMarker:
         position = (name, self.counts[name])
         self.counts[name] += 1
         if self._is_off:
-            return nullcontext()
+            return _NOTHING
         if position in self._left_out and self._toggle is not None:
             return self._unrecorded(self._toggle)
         self.recorded[name] += 1
+        # An annotation takes microseconds even if nobody sees it.
+        if not self._is_profiling():
+            return _NOTHING
         scope: AbstractContextManager[None] = self._record(stage_label(name, step))
         return scope
 
