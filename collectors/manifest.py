@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tracekit.collectors.profiling import Recipe, Recorded
 
 _TRACEBACK_LINES: Final = 40
+_MAX_CALLS: Final = 2000
+"""Most entries on attention calls of one pass; they are a tenth of a kilobyte or two each."""
 
 
 def new_manifest(
@@ -58,6 +60,11 @@ def pass_entry(recipe: Recipe, done: Recorded, alone_ms: float | None) -> dict[s
     notes = list(done.notes)
     if recipe.name == "light" and not recipe.cuda:
         notes.append("CPU ops without shapes: the run has no GPU")
+    calls = done.facts.calls
+    if calls is not None and len(calls) > _MAX_CALLS:
+        left_out = sum(entry["calls"] for entry in calls[_MAX_CALLS:])
+        notes.append(f"attention_calls leaves out {left_out} calls")
+        calls = calls[:_MAX_CALLS]
     return {
         "pass": recipe.name,
         "file": recipe.file,
@@ -69,6 +76,7 @@ def pass_entry(recipe: Recipe, done: Recorded, alone_ms: float | None) -> dict[s
         "steps": done.steps,
         "attention_modules": done.attention_modules,
         "attention_backends": done.facts.backends,
+        "attention_calls": calls,
         "notes": notes,
     }
 

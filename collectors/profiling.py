@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tracekit.collectors.attention_calls import attention_calls
 from tracekit.collectors.labelling import labelled
 from tracekit.collectors.markers import LabelMarker, Position, milliseconds, spread_left_out
 from tracekit.collectors.runwriter import RunFolder, TooLargeError, cannot_write
@@ -52,13 +53,15 @@ class Recipe:
 class TraceFacts:
     """What a trace file holds, as far as a glance tells.
 
-    `backends` counts the attention calls by the implementation that PyTorch chose.
+    `backends` counts the attention calls by the implementation that PyTorch chose, `calls` tells
+    them one by one where they are labelled, null where that is not known.
     """
 
     kernels: int
     ops: int
     is_whole: bool
     backends: dict[str, int]
+    calls: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ def export_trace(
         if cuda and not facts.kernels:
             raise NoKernelsError(f"{name}: the profiler recorded no GPU kernels")
         writer.write_gzip(name, plain, max_bytes=max_bytes)
-    return facts
+    return replace(facts, calls=attention_calls(profiler)) if facts.ops else facts
 
 
 def examine(path: Path) -> TraceFacts:

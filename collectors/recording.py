@@ -263,6 +263,7 @@ def trace_handler(
                 "kernels": facts.kernels,
                 "ops": facts.ops,
                 "attention_backends": facts.backends,
+                "attention_calls": facts.calls,
                 "notes": ["recorded by the user's own profiler"],
             }
         ]
