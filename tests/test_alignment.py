@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracekit.analysis import alignment
-from tracekit.analysis.alignment import common_subsequence
+from tracekit.linking import subsequence
+from tracekit.linking.subsequence import common_subsequence
 from tracekit.trace import IntArray
 
 SEQUENCES = st.lists(st.integers(-1, 4), max_size=40)
@@ -45,8 +45,8 @@ def test_as_long_as_the_longest(a: list[int], b: list[int]) -> None:
 @given(SEQUENCES, SEQUENCES, st.integers(1, 4))
 def test_given_up_it_is_still_a_common_subsequence(a: list[int], b: list[int], most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alignment, "_MOST_EDITS", most)
-        patch.setattr(alignment, "_MOST_ROUNDS", 2)
+        patch.setattr(subsequence, "_MOST_EDITS", most)
+        patch.setattr(subsequence, "_MOST_ROUNDS", 2)
         assert check(np.array(a, np.int64), np.array(b, np.int64)) <= longest(a, b)
 
 
