@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from tracekit.collectors.environment import import_torch, missing
-from tracekit.collectors.workload import Workload
-from tracekit.errors import InputError, MissingDependencyError, UsageError
+from tracekit.collectors.workload import ModelOptions, Workload
+from tracekit.errors import InputError, MissingDependencyError, TracekitError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from tracekit.collectors.workload import StageMarker
+
+_OPTIONS: Final = re.compile(r"\bModelOptions\b")
 
 
 def is_callable_target(target: str) -> bool:
@@ -24,17 +29,21 @@ def is_callable_target(target: str) -> bool:
     return bool(colon and module and name.replace(".", "").isidentifier())
 
 
-def load_callable(target: str) -> Workload:
+def load_callable(
+    target: str, options: ModelOptions | None = None, given: Sequence[str] = ()
+) -> Workload:
     """Return the workload behind `module:callable`, which is called once.
 
-    The callable takes no arguments. If it returns a `Workload`, that is recorded, else the
-    callable itself is, and the modules that it can see are labelled. Modules are looked for in the
-    current folder first.
+    If the callable takes one argument, that is `options`. If it returns a `Workload`, that is
+    recorded, else the callable itself is, and the modules that it can see are labelled. Modules are
+    looked for in the current folder first. `given` are the options of the command line, such as
+    `--batch`, that are for the callable alone.
 
     Raises
     ------
     UsageError
-        There is no such module or callable.
+        There is no such module or callable, it needs more arguments, or has no use for an option
+        that was given.
     InputError
         The module or the callable raised.
     MissingDependencyError
@@ -42,17 +51,69 @@ def load_callable(target: str) -> Workload:
     """
     import_torch()
     function = _find(target)
+    call = _with_options(target, function, options or ModelOptions(), given)
     try:
-        result = function()
+        result = call()
+    except TracekitError:
+        raise
     except Exception as error:
         raise _raised(target, error) from error
     if isinstance(result, Workload):
         return result
+    if "--trace-steps" in given:
+        raise UsageError(
+            f"{target}: --trace-steps needs to know the steps; return a "
+            "tracekit.collectors.Workload, or leave it out"
+        )
 
     def run(_marker: StageMarker) -> object:
-        return function()
+        return call()
 
     return Workload(target, run, modules_seen_by(function), {}, {"callable": target})
+
+
+def _with_options(
+    target: str, function: Callable[..., Any], options: ModelOptions, given: Sequence[str]
+) -> Callable[[], Any]:
+    """Return a call of the function without arguments, the options bound where it takes them."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    annotated = [each for each in parameters if _is_for_options(each)]
+    needed = [each for each in parameters if _is_needed(each)]
+    takers = annotated or needed
+    if len(takers) > 1 or any(each not in takers for each in needed):
+        names = ", ".join(each.name for each in needed or takers)
+        raise UsageError(
+            f"{target}: needs the arguments {names}; let it take none, or one: the options "
+            "(a tracekit.collectors.ModelOptions)"
+        )
+    if takers and takers[0].kind is inspect.Parameter.POSITIONAL_ONLY:
+        return functools.partial(function, options)
+    if takers:
+        return functools.partial(function, **{takers[0].name: options})
+    if given:
+        raise UsageError(
+            f"{target}: takes no argument, so {given[0]} would have no effect; let it take one: "
+            "the options (a tracekit.collectors.ModelOptions)"
+        )
+    return function
+
+
+def _is_for_options(parameter: inspect.Parameter) -> bool:
+    kind = parameter.annotation
+    if isinstance(kind, str):
+        return _OPTIONS.search(kind) is not None
+    return kind is ModelOptions or ModelOptions in get_args(kind)
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    is_variable = parameter.kind in (
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    )
+    return parameter.default is inspect.Parameter.empty and not is_variable
 
 
 def list_models() -> list[tuple[str, str]]:
@@ -98,7 +159,7 @@ def _names_in(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
             yield name, plain.__globals__[name]
 
 
-def _find(target: str) -> Callable[[], Any]:
+def _find(target: str) -> Callable[..., Any]:
     module_name, _, path = target.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
@@ -122,7 +183,7 @@ def _find(target: str) -> Callable[[], Any]:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{target}: is a {type(found).__name__}, which cannot be called")
-    result: Callable[[], Any] = found
+    result: Callable[..., Any] = found
     return result
 
 

@@ -86,8 +86,9 @@ def _model_options(command: Command) -> Command:
 def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     """Record a run into a folder that tracekit analyze reads.
 
-    MODEL is a name that --list shows. MODULE:CALLABLE is a function of yours without arguments;
-    the modules that it uses are labelled. It may also return a tracekit.collectors.Workload.
+    MODEL is a name that --list shows. MODULE:CALLABLE is a function of yours; the modules that it
+    uses are labelled. If it takes an argument, that is the options, --batch and so on, as a
+    tracekit.collectors.ModelOptions. It may also return a tracekit.collectors.Workload.
     COMMAND is python script.py … or python -m module …: it runs once, under the profiler, and its
     exit code is passed through; options of models do not apply.
     """
@@ -149,7 +150,7 @@ def _workload(target: str, given: dict[str, Any]) -> Workload:
 
     if is_callable_target(target):
         check_device(given["device"])
-        return load_callable(target)
+        return load_callable(target, _model_options_from(given), _for_the_model(given))
     from tracekit.collectors.models import load_builder
 
     build = load_builder(target)
@@ -170,6 +171,12 @@ def _model_options_from(given: dict[str, Any]) -> ModelOptions:
         tiny=given["tiny"],
         **values,
     )
+
+
+def _for_the_model(given: dict[str, Any]) -> list[str]:
+    """Return the options that were given and mean something to what is built, not to recording."""
+    options = [*(option for option, _, _ in _MODEL_OPTIONS), "--dtype", "--tiny"]
+    return [option for option in options if given[option[2:].replace("-", "_")]]
 
 
 def _dtype(given: dict[str, Any]) -> Any:
