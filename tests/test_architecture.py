@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.categories": set(),
     "tracekit.labels": {"tracekit.categories"},
     "tracekit.results": BASE,
+    "tracekit.validation_results": BASE,
     "tracekit.schemas": BASE,
     "tracekit.trace": BASE,
     "tracekit.output": BASE,
@@ -38,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.linking",
         "tracekit.classifying",
         "tracekit.results",
+        "tracekit.validation_results",
         "tracekit.runrecord",
     },
     "tracekit.api": BASE
@@ -52,8 +54,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.runfolder",
         "tracekit.runrecord",
     },
+    "tracekit.validating": BASE
+    | {
+        "tracekit.trace",
+        "tracekit.loading",
+        "tracekit.caching",
+        "tracekit.linking",
+        "tracekit.classifying",
+        "tracekit.analysis",
+        "tracekit.api",
+        "tracekit.runfolder",
+        "tracekit.validation_results",
+    },
     "tracekit.reports": {
         "tracekit.results",
+        "tracekit.validation_results",
         "tracekit.units",
         "tracekit.categories",
         "tracekit.errors",
@@ -147,6 +162,7 @@ def test_the_public_names() -> None:
         "TraceFormatError",
         "TracekitError",
         "UnsupportedInputError",
+        "Validation",
         "__version__",
         "analyze",
         "classify",
@@ -155,6 +171,7 @@ def test_the_public_names() -> None:
         "load",
         "open_run",
         "record",
+        "validate",
     ]
     for name in tracekit.__all__:
         assert getattr(tracekit, name) is not None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     )
     from tracekit.results import Analysis, AnalysisSet
     from tracekit.trace import Trace
+    from tracekit.validating import validate
+    from tracekit.validation_results import Validation
 
 __version__ = "0.1.0"
 
@@ -39,10 +41,12 @@ _HOME_OF = {
     "load": "tracekit.api",
     "open_run": "tracekit.api",
     "record": "tracekit.collectors.recording",
+    "validate": "tracekit.validating",
     "KernelTable": "tracekit.classifying.table",
     "Trace": "tracekit.trace",
     "Analysis": "tracekit.results",
     "AnalysisSet": "tracekit.results",
+    "Validation": "tracekit.validation_results",
     "TracekitError": "tracekit.errors",
     "InputError": "tracekit.errors",
     "TraceFormatError": "tracekit.errors",
@@ -62,6 +66,7 @@ __all__ = [
     "TraceFormatError",
     "TracekitError",
     "UnsupportedInputError",
+    "Validation",
     "__version__",
     "analyze",
     "classify",
@@ -70,6 +75,7 @@ __all__ = [
     "load",
     "open_run",
     "record",
+    "validate",
 ]
 
 # `collectors/` and `reports/` stand beside the package in a checkout and inside it in a wheel.

@@ -18,6 +18,7 @@ from tracekit.cli.analyze import analyze
 from tracekit.cli.cache import cache
 from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
+from tracekit.cli.validate import validate
 from tracekit.errors import HostError, TracekitError
 
 _INTERRUPTED: Final = 130
@@ -36,6 +37,7 @@ cli.add_command(analyze)
 cli.add_command(cache)
 cli.add_command(collect)
 cli.add_command(kernels)
+cli.add_command(validate)
 
 
 def main() -> None:
@@ -55,8 +57,8 @@ def main() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors go to stderr as one line.
 
-    0 done, 2 wrong usage, 3 the input cannot be used, 4 a missing optional dependency, 5 this
-    machine cannot do it, 130 interrupted.
+    0 done, 1 a gate failed, 2 wrong usage, 3 the input cannot be used, 4 a missing optional
+    dependency, 5 this machine cannot do it, 130 interrupted.
     """
     try:
         # Not cli.main(): it turns a closed pipe into exit code 1.
