@@ -125,6 +125,8 @@ def test_attention_in_a_temporal_module_is_temporal() -> None:
             "kernel",
             ("aten::scaled_dot_product_attention",),
             module_hint="temporal_attention",
+            attention_axis="temporal",
+            axis_evidence="module",
             module="TransformerTemporalModel",
         )
     )

@@ -50,8 +50,9 @@ def test_the_axis_of_the_label_counts_for_attention_alone(
     b = TraceBuilder()
     attention_module(b, f"tk1|attn|unet.down.0%7Cx.attn1|self|{axis}|16|16|8")
     rows = table(b, tmp_path / "t.json")
-    assert rows["category"] == ["norm", "linear", category, "memory", "linear"]
-    assert rows["evidence"] == ["op", "op", evidence, "op", "op"]
+    # The copy lays out what the operator gives.
+    assert rows["category"] == ["norm", "linear", category, category, "linear"]
+    assert rows["evidence"] == ["op", "op", evidence, evidence, "op"]
     assert rows["confidence"] == [None] * 5
     assert rows["attention_kind"] == ["self"] * 5
     assert rows["attention_axis"] == [axis or None] * 5
@@ -67,10 +68,10 @@ def test_kinds_and_axes_have_their_shares(tmp_path: Path) -> None:
     attention_module(b, "user", at=6000)
     result = tracekit.analyze(b.write(tmp_path / "t.json")).attention
     assert {(row.key, row.kernels, row.time_share) for row in result.by_axis} == {
-        ("temporal", 1, 0.25), ("spatial", 1, 0.25), (None, 2, 0.5),
+        ("temporal", 2, 0.25), ("spatial", 2, 0.25), (None, 4, 0.5),
     }  # fmt: skip
     assert {(row.key, row.kernels, row.time_ns) for row in result.by_kind} == {
-        ("self", 1, 50), ("cross", 2, 100), (None, 1, 50),
+        ("self", 2, 100), ("cross", 4, 200), (None, 2, 100),
     }  # fmt: skip
 
 

@@ -9,6 +9,10 @@ _NUMBER: Final = re.compile(r"_\d+$")
 _TEMPORAL: Final = re.compile(
     r"temporal|motion_?module|animatediff|^time_?attention", re.IGNORECASE
 )
+_NOT_ALONE: Final = re.compile(
+    r"spatio_?-?temporal|space_?time|temporal_?decoder|temporal_?autoencoder", re.IGNORECASE
+)
+"""Words for both axes, and for decoders whose convolutions, not attention, work along time."""
 _NORM: Final = re.compile(
     r"(?:^|[a-z\d_])(?:Layer|RMS|Rms|Group|Batch|Instance|Local|Global)?Norm(?:alization)?"
     r"(?:\dd|32|16|Gated|Affine|Fp32|FP32|Layer|Act|NormAct)*$|^(?:T5LayerNorm|LRN|GRN)$"
@@ -31,6 +35,6 @@ def module_hint(path: str) -> tuple[str | None, str | None]:
     if _NORM.search(classes[-1]):
         return "norm", classes[-1]
     for name in reversed(classes):
-        if _TEMPORAL.search(name):
+        if _TEMPORAL.search(_NOT_ALONE.sub("", name)):
             return "temporal_attention", name
     return None, None

@@ -34,7 +34,19 @@ _TRANSFERS: Final = ("gpu_memcpy", "gpu_memset")
 TEMPORAL: Final = "temporal"
 """The attention axis along which a video's frames stand."""
 
+_WHY_TEMPORAL: Final = {
+    "annotation": "along time, as its label says",
+    "shape": "along time, as the shapes of the calls say",
+}
+
 Pass = Callable[[Situation], Verdict | None]
+
+
+def by_label(situation: Situation) -> Verdict | None:
+    """Decide by a label that names the category."""
+    if situation.category_label is None:
+        return None
+    return Verdict(situation.category_label, "annotation", "as a label around it says")
 
 
 def by_collective_kernel(situation: Situation) -> Verdict | None:
@@ -60,13 +72,21 @@ def by_decisive_op(situation: Situation) -> Verdict | None:
     return None
 
 
-def by_written_attention(situation: Situation) -> Verdict | None:
-    """Decide for products, softmax and what stands between them in written-out attention."""
-    if not situation.in_written_attention:
+def by_attention_operator(situation: Situation) -> Verdict | None:
+    """Decide for products, softmax and what stands between them, and for copies beside them."""
+    if not situation.in_attention or situation.activity not in ("kernel", "cpu_op"):
         return None
     part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
-    reason = f"{part} in attention written out as product, softmax, product"
+    reason = f"{part} in the attention operator: product, softmax, product and their copies"
     return _on_axis(situation, Verdict(ATTENTION, "op", reason))
+
+
+def by_written_norm(situation: Situation) -> Verdict | None:
+    """Decide for the pieces of a normalization that is written out."""
+    if not situation.in_norm or situation.activity not in ("kernel", "cpu_op"):
+        return None
+    part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
+    return Verdict(NORM, "op", f"{part} in a normalization written out as mean, root and product")
 
 
 def by_norm_module(situation: Situation) -> Verdict | None:
@@ -102,10 +122,12 @@ def by_kernel_name(situation: Situation) -> Verdict | None:
 
 
 PASSES: Final[tuple[Pass, ...]] = (
+    by_label,
     by_collective_kernel,
     by_decisive_op,
-    by_written_attention,
+    by_attention_operator,
     by_norm_module,
+    by_written_norm,
     by_generic_op,
     by_kernel_name,
 )
@@ -148,16 +170,12 @@ def _serves(situation: Situation, name: str) -> str:
 
 
 def _on_axis(situation: Situation, verdict: Verdict) -> Verdict:
-    """Move attention along time to temporal attention: a label says so, else a module's class."""
-    if verdict.category != ATTENTION:
+    """Move attention along time to temporal attention."""
+    if verdict.category != ATTENTION or situation.attention_axis != TEMPORAL:
         return verdict
-    if situation.attention_axis is not None:
-        if situation.attention_axis != TEMPORAL:
-            return verdict
-        evidence, where = "annotation", "along time, as its label says"
-    elif situation.module_hint == TEMPORAL_ATTENTION:
-        evidence, where = situation.module_evidence, f"along time in {situation.module}"
-    else:
-        return verdict
+    evidence = situation.axis_evidence
+    where = _WHY_TEMPORAL.get(evidence, "along time, as the grids of the calls say")
+    if evidence == "module":
+        where = f"along time in {situation.module}"
     reason = f"{verdict.reason}, {where}"
     return Verdict(TEMPORAL_ATTENTION, evidence, reason, verdict.confidence)

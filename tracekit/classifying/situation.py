@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
 
+from tracekit.categories import EVIDENCES
 from tracekit.classifying.module_names import module_hint
+from tracekit.labels import AXES
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import PHASES, Linked
-from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray
+from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray, SmallArray
 
 _COPIES: Final = ("aten::copy_",)
 """Ops whose first two inputs are where data goes and where it comes from."""
@@ -25,7 +27,10 @@ class Situation:
     for backward work, with the backward ops themselves in `backward_stack`. `module_hint` is what
     the innermost telling module says ("norm", "temporal_attention"), `module` its class, and
     `module_evidence` whether the trace itself or a label names that class.
-    `attention_axis` is the axis that an attention label around it names.
+    `category_label` is the category that a label around it names. `attention_axis` is the axis of
+    the attention that it belongs to, and `axis_evidence` what says so: a label, the class of a
+    module, or the shapes of the calls. `in_attention` says that it was issued within an attention
+    operator.
     `converts` says whether a copy changes the type of its data, null where types are not known.
     """
 
@@ -36,8 +41,11 @@ class Situation:
     module_hint: str | None = None
     module: str | None = None
     module_evidence: str = "module"
+    category_label: str | None = None
     attention_axis: str | None = None
-    in_written_attention: bool = False
+    axis_evidence: str = "annotation"
+    in_attention: bool = False
+    in_norm: bool = False
     converts: bool | None = None
     phase: str = "forward"
 
@@ -52,16 +60,28 @@ class Verdict:
     confidence: float | None = None
 
 
-def distinct_situations(
-    linked: Linked, in_written_attention: BoolArray
-) -> tuple[list[Situation], IntArray]:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What each activity stands in, found by looking at several of them.
+
+    `in_attention` and `in_norm` say that it belongs to an attention operator, or to a
+    normalization that is written out. `axis` is a position in `AXES`, -1 where unknown, and
+    `axis_evidence` one in `EVIDENCES`.
+    """
+
+    in_attention: BoolArray
+    in_norm: BoolArray
+    axis: SmallArray
+    axis_evidence: SmallArray
+
+
+def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situation], IntArray]:
     """Return the distinct situations of a trace, and the one that each activity is in."""
     count = len(linked)
     kinds = linked.trace.activities.kind if linked.basis == "gpu" else np.zeros(count, np.int8)
     stack = _path_of(linked, linked.forward_op)
     backward = np.where(linked.forward_op != linked.op, _path_of(linked, linked.op), -1)
-    hints, hint = _hints(linked)
-    axes, axis = label_codes(linked, "axis")
+    hints, hint = module_hints(linked)
     converts = _conversions(linked)
     columns = (
         linked.name.astype(np.int64),
@@ -69,13 +89,17 @@ def distinct_situations(
         stack,
         backward,
         hint,
-        axis,
-        in_written_attention.astype(np.int64),
+        around.axis.astype(np.int64),
+        around.axis_evidence.astype(np.int64),
+        around.in_attention.astype(np.int64),
+        around.in_norm.astype(np.int64),
+        linked.labels.category,
         linked.phase.astype(np.int64),
         converts,
     )
     first, situation_of = distinct_rows(columns)
     names = _stack_names(linked)
+    labels = (*linked.labels.categories, None)
     situations = [
         Situation(
             kernel=linked.trace.text(int(linked.name[row])),
@@ -85,8 +109,11 @@ def distinct_situations(
             module_hint=hints[hint[row]][0],
             module=hints[hint[row]][1],
             module_evidence=hints[hint[row]][2],
-            attention_axis=axes[axis[row]] if axis[row] >= 0 else None,
-            in_written_attention=bool(in_written_attention[row]),
+            category_label=labels[linked.labels.category[row]],
+            attention_axis=AXES[around.axis[row]] if around.axis[row] >= 0 else None,
+            axis_evidence=EVIDENCES[around.axis_evidence[row]],
+            in_attention=bool(around.in_attention[row]),
+            in_norm=bool(around.in_norm[row]),
             converts=None if converts[row] < 0 else bool(converts[row]),
             phase=PHASES[linked.phase[row]],
         )
@@ -95,15 +122,7 @@ def distinct_situations(
     return situations, situation_of
 
 
-def label_codes(linked: Linked, what: Literal["axis", "kind"]) -> tuple[tuple[str, ...], IntArray]:
-    """Return what the attention labels name, and the position of each activity's, -1 for none."""
-    named = [getattr(label, what) for label in linked.labels.attentions]
-    values = list(dict.fromkeys(value for value in named if value is not None))
-    code = [-1 if value is None else values.index(value) for value in named]
-    return tuple(values), np.array([*code, -1], np.int64)[linked.labels.attention]
-
-
-def _hints(linked: Linked) -> tuple[list[tuple[str | None, str | None, str]], IntArray]:
+def module_hints(linked: Linked) -> tuple[list[tuple[str | None, str | None, str]], IntArray]:
     """Return what modules say of the work inside them, and the position of each activity's.
 
     A hint is told with the class that says so and the evidence that it is.

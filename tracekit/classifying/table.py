@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tracekit.categories import CATEGORIES, EVIDENCES
+from tracekit.classifying.attention_calls import AttentionCalls
 from tracekit.linking.link import PHASES, Linked
 from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, AnyArray, FloatArray, IntArray, SmallArray
@@ -50,8 +51,9 @@ class KernelTable:
 
     `category` holds positions in `CATEGORIES`, `evidence` in `EVIDENCES`, `reason` in `reasons`;
     `confidence` is NaN where the evidence is direct. `axis` holds positions in `axes` and `kind`
-    in `kinds`, -1 where they are not known: for all work of an attention module that a label
-    describes, its projections included.
+    in `kinds`, `causal` is 1 or 0, -1 where they are not known: for attention, and for all work of
+    an attention module that a label describes, its projections included. `call` is the attention
+    call in `calls` that a row belongs to, -1 for none.
     """
 
     linked: Linked
@@ -65,6 +67,9 @@ class KernelTable:
     axes: tuple[str, ...]
     kind: IntArray
     kinds: tuple[str, ...]
+    causal: SmallArray
+    call: IntArray
+    calls: AttentionCalls
 
     def __len__(self) -> int:
         return len(self.linked)
@@ -166,7 +171,7 @@ class KernelTable:
             "reason": _texts(self.reason, self.reasons),
             "attention_kind": _texts(self.kind, self.kinds),
             "attention_axis": _texts(self.axis, self.axes),
-            "causal": _booleans(count),
+            "causal": _booleans(self.causal),
             "phase": _texts(linked.phase, PHASES),
             "stage": _texts(stages.stage, stages.names),
             "step": _integers(stages.step),
@@ -218,10 +223,10 @@ def _floats(values: FloatArray) -> pa.Array:
     return pa.array(values, pa.float64(), mask=np.isnan(values))
 
 
-def _booleans(count: int) -> pa.Array:
+def _booleans(values: SmallArray) -> pa.Array:
     import pyarrow as pa
 
-    return pa.nulls(count, pa.bool_())
+    return pa.array(values == 1, pa.bool_(), mask=values < 0)
 
 
 def _texts(codes: AnyArray, texts: tuple[str, ...]) -> pa.Array:

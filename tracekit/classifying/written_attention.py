@@ -1,131 +1,289 @@
-"""Finds attention that is written out: a batched product, a softmax, and a second product."""
+"""Finds attention that is written out: a batched product, mostly a softmax, a second product.
+
+With shapes, the second product takes what the first one made: as many scores go into the softmax
+and on into the product. Linear attention has no scores; there the first product sums over the
+tokens, and the second brings that many back. Without shapes, a softmax between two products that
+no layer interrupts is attention.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 from typing import Final
 
 import numpy as np
 
+from tracekit.categories import EMBEDDING
+from tracekit.classifying.fused_attention import Geometry
 from tracekit.classifying.op_rules import rule_for_op
+from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import nearest_marked
-from tracekit.trace import BoolArray, CodeArray, IntArray
+from tracekit.linking.nesting import nearest_marked, outermost_marked
+from tracekit.trace import BoolArray, IntArray
 
-_SOFTMAX: Final = re.compile(r"^aten::_?(?:safe_)?softmax(?:\.|$)")
-_BATCHED_PRODUCT: Final = re.compile(r"^aten::(?:bmm|baddbmm)(?:_|\.|$)")
+_SOFTMAX: Final = re.compile(r"^aten::_?(?:safe_)?softmax(?:\.|$)|^aten::_?masked_softmax$")
+_SOFTMAX_WORDS: Final = frozenset({"softmax", "safe_softmax", "prepare_softmax_online"})
+_PRODUCT: Final = re.compile(r"^aten::(?:bmm|baddbmm)(?:_|\.|$)")
 _PRODUCT_ROOT: Final = re.compile(r"^aten::(?:matmul|einsum|bmm|baddbmm|baddbmm_)(?:\.|$)")
 _REACH: Final = 24
 """Launches between a product and its softmax: scale, bias, mask, casts and copies are fewer."""
 
-
-def in_written_attention(linked: Linked) -> BoolArray:
-    """Return which activities belong to an attention operator that is written out.
-
-    On each thread, in the order of the launches, everything from the batched product before a
-    softmax to the one after it belongs to one operator, with the copies and casts that the two
-    products make of their inputs. Ops that are something by themselves (a linear layer, a
-    normalization) keep their own category wherever they stand.
-    """
-    marked = np.zeros(len(linked), np.bool_)
-    issue = _issue_order(linked)
-    if issue is None:
-        return marked
-    for first, last in issue.spans():
-        rows = issue.rows[first : last + 1]
-        marked[rows[~issue.is_decisive[first : last + 1]]] = True
-    in_backward = linked.forward_op != linked.op
-    served = np.zeros(len(linked.trace.ops), np.bool_)
-    served[linked.op[marked]] = True
-    marked[in_backward] = served[linked.forward_op[in_backward]]
-    return marked
+_LARGEST_HEAD: Final = 320
+"""Head sizes beyond this are not taken for attention where no softmax says that it is."""
 
 
 @dataclass(frozen=True, slots=True)
-class _IssueOrder:
-    """Forward activities with a known op, by thread and launch, and what their ops are.
+class Span:
+    """One operator that is written out: from its first product to its last, on one thread.
 
-    `softmax` and `root` hold the op row of the softmax and of the outermost product around each
-    activity, -1 where there is none.
+    `first` and `last` are op rows, the outermost ones around the products.
     """
 
-    rows: IntArray
-    thread: CodeArray
-    softmax: IntArray
-    is_product: BoolArray
-    root: IntArray
-    is_decisive: BoolArray
-
-    def spans(self) -> Iterator[tuple[int, int]]:
-        """Yield the first and last position of each operator that is written out."""
-        products = np.flatnonzero(self.is_product)
-        softmaxes = np.flatnonzero(self.softmax >= 0)
-        starts = softmaxes[np.diff(self.softmax[softmaxes], prepend=-1) != 0]
-        ends = np.append(softmaxes[np.flatnonzero(np.diff(self.softmax[softmaxes]))], softmaxes[-1])
-        before = np.searchsorted(products, starts) - 1
-        after = np.searchsorted(products, ends)
-        for index in np.flatnonzero((before >= 0) & (after < len(products))).tolist():
-            first, last = products[before[index]], products[after[index]]
-            near = starts[index] - first <= _REACH and last - ends[index] <= _REACH
-            alone = (index == 0 or ends[index - 1] < first) and (
-                index + 1 == len(starts) or starts[index + 1] > last
-            )
-            if near and alone and self.thread[first] == self.thread[last]:
-                yield self._root_edge(first, -1), self._root_edge(last, 1)
-
-    def _root_edge(self, position: int, direction: int) -> int:
-        """Follow the activities of one product's call to its first or last."""
-        beyond = position + direction
-        while 0 <= beyond < len(self.rows) and self.root[beyond] == self.root[position] >= 0:
-            beyond += direction
-        return beyond - direction
+    thread: int
+    first: int
+    last: int
+    geometry: Geometry
 
 
-def _issue_order(linked: Linked) -> _IssueOrder | None:
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """A batched product (batch, rows, inner) x (batch, inner, columns); zeros without shapes."""
+
+    root: int
+    start_ns: int
+    place: int
+    batch: int
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def scores(self) -> int:
+        return self.batch * self.rows * self.columns
+
+    @property
+    def taken(self) -> int:
+        return self.batch * self.rows * self.inner
+
+
+@dataclass(frozen=True, slots=True)
+class _Softmax:
+    start_ns: int
+    place: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Thread:
+    """What one host thread issued, in order; `layers` are the starts of layers, in ns."""
+
+    number: int
+    products: list[_Product]
+    softmaxes: list[_Softmax]
+    layers: list[int]
+
+    def is_interrupted(self, from_ns: int, to_ns: int) -> bool:
+        return bisect_left(self.layers, to_ns) > bisect_right(self.layers, from_ns)
+
+
+def written_spans(linked: Linked, shapes: OpShapes) -> list[Span]:
+    """Return the attention operators that are written out, in the order of their softmaxes."""
+    spans: list[Span] = []
+    for thread in _threads(linked, shapes):
+        taken: set[int] = set()
+        for span in _with_softmax(thread):
+            spans.append(span)
+            taken.update((span.first, span.last))
+        spans.extend(_without_softmax(thread, spans))
+    return spans
+
+
+def _with_softmax(thread: _Thread) -> Iterator[Span]:
+    starts = [product.start_ns for product in thread.products]
+    for number, softmax in enumerate(thread.softmaxes):
+        at = bisect_left(starts, softmax.start_ns)
+        before = thread.products[max(at - _REACH, 0) : at]
+        after = thread.products[at : at + _REACH]
+        first = _scores_before(thread, softmax, before)
+        last = _sum_after(thread, softmax, after)
+        if first is None or last is None:
+            continue
+        beyond = thread.softmaxes[number + 1 : number + 2]
+        if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
+            continue
+        yield Span(thread.number, first.root, last.root, _geometry(softmax, first))
+
+
+def _scores_before(
+    thread: _Thread, softmax: _Softmax, products: Sequence[_Product]
+) -> _Product | None:
+    """Return the first of the products that the scores are made of."""
+    found: _Product | None = None
+    scores = prod(softmax.shape)
+    for product in reversed(products):
+        if softmax.place - product.place > _REACH:
+            break
+        if thread.is_interrupted(product.start_ns, softmax.start_ns) and not (
+            softmax.shape and product.scores == scores
+        ):
+            break
+        if not softmax.shape or not product.batch:
+            return product
+        if product.scores == scores:
+            found = product
+        elif found is not None:
+            break
+    return found
+
+
+def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product]) -> _Product | None:
+    """Return the last of the products that take the probabilities."""
+    found: _Product | None = None
+    scores = prod(softmax.shape)
+    for product in products:
+        if product.place - softmax.place > _REACH:
+            break
+        fits = scores in (product.taken, product.batch * product.inner * product.columns)
+        if thread.is_interrupted(softmax.start_ns, product.start_ns) and not (
+            softmax.shape and fits
+        ):
+            break
+        if not softmax.shape or not product.batch:
+            return product
+        if fits:
+            found = product
+        elif found is not None:
+            break
+    return found
+
+
+def _geometry(softmax: _Softmax, first: _Product) -> Geometry:
+    shape = softmax.shape
+    size = first.inner or None
+    if len(shape) >= 4:
+        heads, batch = shape[-3], prod(shape[:-3])
+        return Geometry(batch * heads, shape[-2], shape[-1], size, batch, heads)
+    if len(shape) == 3:
+        return Geometry(shape[0], shape[1], shape[2], size)
+    if first.batch:
+        return Geometry(first.batch, first.rows, first.columns, size)
+    return Geometry(None, None, None, None)
+
+
+def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
+    """Yield pairs of products that are attention by their shapes alone."""
+    taken = {row for span in found for row in (span.first, span.last)}
+    free = [product for product in thread.products if product.root not in taken and product.batch]
+    done = -1
+    for first, last in pairwise(free):
+        if first.root == done or last.place - first.place > _REACH or first.root == last.root:
+            continue
+        if first.batch != last.batch or thread.is_interrupted(first.start_ns, last.start_ns):
+            continue
+        geometry = _pair_geometry(first, last)
+        if geometry is not None:
+            done = last.root
+            yield Span(thread.number, first.root, last.root, geometry)
+
+
+def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
+    if first.batch == 1:
+        return None
+    small = max(first.rows, first.columns) <= _LARGEST_HEAD
+    if small and abs(first.rows - first.columns) <= 1 and first.inner > max(first.rows, 1):
+        # Linear attention: keys and values are summed over the tokens first.
+        if first.inner == last.columns and last.inner in (first.rows, first.columns):
+            return Geometry(first.batch, last.columns, first.inner, last.inner)
+        if last.inner in (first.rows, first.columns) and last.columns in (
+            first.rows,
+            first.columns,
+        ):
+            return Geometry(first.batch, last.rows, first.inner, last.inner)
+    sizes = first.inner <= _LARGEST_HEAD and last.columns <= _LARGEST_HEAD
+    if sizes and first.rows == last.rows and first.columns == last.inner != first.inner:
+        return Geometry(first.batch, first.rows, first.columns, first.inner)
+    return None
+
+
+def _threads(linked: Linked, shapes: OpShapes) -> Iterator[_Thread]:
+    """Yield what each thread issued: products, softmaxes and the layers between them."""
     ops, names = linked.trace.ops, linked.trace.strings
     if not len(ops):
-        return None
-    is_softmax = [_SOFTMAX.search(name) is not None for name in names]
-    is_product = [_BATCHED_PRODUCT.search(name) is not None for name in names]
-    if not any(is_softmax) or not any(is_product):
-        return None
-    softmax, product = _named(linked, is_softmax), _named(linked, is_product)
-    rules = [rule_for_op(name) for name in names]
-    decisive = _named(linked, [rule is not None and rule.decisive for rule in rules])
-    roots = _named(linked, [_PRODUCT_ROOT.search(name) is not None for name in names])
-    rows = np.flatnonzero((linked.op >= 0) & (linked.op == linked.forward_op))
-    rows = rows[np.lexsort((rows, linked.time_ns[rows], linked.thread[rows]))]
-    op = linked.op[rows]
-    is_decisive = decisive[op] >= 0
-    found = np.where(is_decisive, -1, softmax[op])
-    if not (found >= 0).any():
-        return None
-    return _IssueOrder(
-        rows=rows,
-        thread=linked.thread[rows],
-        softmax=found,
-        is_product=~is_decisive & (product[op] >= 0),
-        root=_outermost(linked, roots)[op],
-        is_decisive=is_decisive,
-    )
+        return
+    is_product = np.array([_PRODUCT.search(name) is not None for name in names], np.bool_)
+    if not is_product.any():
+        return
+    is_softmax = np.array([is_softmax_name(name) for name in names], np.bool_)
+    is_layer = np.array([_is_layer(name) for name in names], np.bool_)
+    is_root = np.array([_PRODUCT_ROOT.search(name) is not None for name in names], np.bool_)
+    inside_layer = nearest_marked(linked.ops.parent, is_layer[ops.name]) >= 0
+    free = linked.op_is_forward & ~inside_layer
+    product = _tops(linked, is_product[ops.name] & free)
+    softmax = _tops(linked, is_softmax[ops.name] & free)
+    layer = np.flatnonzero(is_layer[ops.name] & linked.op_is_forward)
+    roots = outermost_marked(linked.ops.parent, is_root[ops.name] | is_product[ops.name])
+    for thread in np.unique(ops.thread[product]).tolist():
+        issued = np.sort(linked.time_ns[linked.thread == thread])
+        ours = product[ops.thread[product] == thread]
+        soft = softmax[ops.thread[softmax] == thread]
+        places = np.searchsorted(issued, ops.start_ns[ours])
+        between = np.searchsorted(issued, ops.start_ns[soft])
+        yield _Thread(
+            thread,
+            [
+                _product(linked, shapes, row, int(roots[row]), place)
+                for row, place in zip(ours.tolist(), places.tolist(), strict=True)
+            ],
+            [
+                one
+                for row, place in zip(soft.tolist(), between.tolist(), strict=True)
+                if (one := _softmax(linked, shapes, row, place)) is not None
+            ],
+            np.sort(ops.start_ns[layer[ops.thread[layer] == thread]]).tolist(),
+        )
 
 
-def _named(linked: Linked, is_name: list[bool]) -> IntArray:
-    """Return each op's nearest op of such a name, itself included, -1 if none."""
-    flags = np.array(is_name, np.bool_)
-    code = linked.trace.ops.name
-    return nearest_marked(linked.ops.parent, flags[code] & (code >= 0))
+def _product(linked: Linked, shapes: OpShapes, row: int, root: int, place: int) -> _Product:
+    start_ns = int(linked.trace.ops.start_ns[row])
+    tensors = [shape for shape in shapes.tensors(row) if len(shape) == 3]
+    if len(tensors) < 2:
+        return _Product(root, start_ns, place, 0, 0, 0, 0)
+    left, right = tensors[-2:]
+    return _Product(root, start_ns, place, left[0], left[1], left[2], right[2])
 
 
-def _outermost(linked: Linked, nearest: IntArray) -> IntArray:
-    """Return the outermost ancestor that `nearest` leads to."""
-    outermost = nearest.copy()
-    active = np.flatnonzero(outermost >= 0)
-    while len(active):
-        above = linked.ops.parent[outermost[active]]
-        higher = np.where(above >= 0, nearest[above], -1)
-        active, higher = active[higher >= 0], higher[higher >= 0]
-        outermost[active] = higher
-    return outermost
+def _softmax(linked: Linked, shapes: OpShapes, row: int, place: int) -> _Softmax | None:
+    """Return a softmax; null for one over fewer dimensions than scores have."""
+    start_ns = int(linked.trace.ops.start_ns[row])
+    tensors = shapes.tensors(row)
+    if not tensors or is_triton_name(linked.trace.text(int(linked.trace.ops.name[row])) or ""):
+        return _Softmax(start_ns, place, ())
+    return _Softmax(start_ns, place, tensors[0]) if len(tensors[0]) >= 3 else None
+
+
+def _tops(linked: Linked, marked: BoolArray) -> IntArray:
+    """Return the outermost of the marked rows, by start."""
+    top = outermost_marked(linked.ops.parent, marked)
+    rows = np.flatnonzero(marked & (top == np.arange(len(top))))
+    return rows[np.argsort(linked.trace.ops.start_ns[rows], kind="stable")]
+
+
+def is_softmax_name(name: str) -> bool:
+    """Say whether an op of this name is a softmax, alone or fused by Inductor."""
+    if is_triton_name(name):
+        return not _SOFTMAX_WORDS.isdisjoint(fused_operations(name))
+    return _SOFTMAX.search(name) is not None
+
+
+def _is_layer(name: str) -> bool:
+    """Say whether an op is a layer of its own, which no attention operator has inside."""
+    rule = rule_for_op(name)
+    if rule is None or not rule.decisive or rule.category == EMBEDDING:
+        return False
+    return not is_triton_name(name)

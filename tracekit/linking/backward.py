@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,26 +16,43 @@ _BACKWARD_NAME: Final = re.compile(r"^autograd::engine::evaluate_function: |Back
 """Names that the autograd engine gives to its nodes (torch/csrc/autograd/engine.cpp)."""
 
 
-def forward_ops(trace: Trace, ops: Forest) -> tuple[IntArray, BoolArray]:
-    """Return for each op the forward op that it serves, and which ops run in backward.
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Which pass of training each op belongs to.
 
-    An op outside of backward serves itself. A backward op serves the op of the same sequence
-    number that ran before it outside of backward, innermost where several share the number;
-    itself, if there is none.
+    `serves` is the forward op that an op works for, itself outside of backward. `in_backward` says
+    that it runs in backward; `is_forward` that it is forward work all the same: outside of
+    backward, or recomputed there.
+    """
+
+    serves: IntArray
+    in_backward: BoolArray
+    is_forward: BoolArray
+
+
+def forward_ops(trace: Trace, ops: Forest) -> Passes:
+    """Return for each op the forward op that it serves, and in which pass it runs.
+
+    A backward op serves the op of the same sequence number that ran before it as forward work,
+    innermost where several share the number; itself, if there is none. Ops in backward that have
+    a sequence number of their own without being a node of the engine run with gradients enabled:
+    they are forward work that checkpointing does again, and serve themselves.
     """
     count = len(trace.ops)
     own = np.arange(count)
     is_node = _has_name(trace, _BACKWARD_NAME)
     if not is_node.any():
-        return own, np.zeros(count, np.bool_)
-    node = nearest_marked(ops.parent, is_node)
-    in_backward = node >= 0
-    numbered = nearest_marked(ops.parent, is_node & (trace.ops.sequence_number >= 0))
-    asking = np.flatnonzero(in_backward & (numbered >= 0))
-    forward = own.copy()
-    found = _match(trace, ~in_backward, numbered[asking])
-    forward[asking[found >= 0]] = found[found >= 0]
-    return forward, in_backward
+        return Passes(own, np.zeros(count, np.bool_), np.ones(count, np.bool_))
+    in_backward = nearest_marked(ops.parent, is_node) >= 0
+    has_number = (trace.ops.sequence_number != NULL) & (trace.ops.sequence_number >= 0)
+    telling = nearest_marked(ops.parent, has_number)
+    is_recomputed = in_backward & (telling >= 0) & ~is_node[telling]
+    is_forward = ~in_backward | is_recomputed
+    asking = np.flatnonzero(~is_forward & (telling >= 0))
+    serves = own.copy()
+    found = _match(trace, is_forward, telling[asking])
+    serves[asking[found >= 0]] = found[found >= 0]
+    return Passes(serves, in_backward, is_forward)
 
 
 def _match(trace: Trace, is_forward: BoolArray, nodes: IntArray) -> IntArray:

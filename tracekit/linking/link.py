@@ -27,6 +27,7 @@ class Linked:
     order or, with `basis` "cpu", the ops that do the work. `launch` is a row of `trace.calls`,
     `op` the row of `trace.ops` that was innermost at the launch, `forward_op` the op of the
     forward pass that `op` serves (`op` itself outside of backward), all -1 where unknown.
+    `op_is_forward` says of each op whether it is forward work, done once or again.
     `thread` and `time_ns` say where on the host the work was issued. `module` is a position in
     `modules.paths`, -1 for none; `labels` are those of collectors.
     """
@@ -45,6 +46,7 @@ class Linked:
     phase: np.ndarray[tuple[int], np.dtype[np.int8]]
     ops: Forest
     op_path: IntArray
+    op_is_forward: BoolArray
     modules: ModulePaths
     labels: Labels
     warnings: tuple[str, ...]
@@ -115,17 +117,17 @@ def _linked(
     warnings: tuple[str, ...],
 ) -> Linked:
     launch, op, thread, time_ns = issued
-    forward_of, in_backward = forward_ops(trace, ops)
+    passes = forward_ops(trace, ops)
     has_op = op >= 0
-    forward_op = np.where(has_op, forward_of[op], -1) if len(forward_of) else op.copy()
+    forward_op = np.where(has_op, passes.serves[op], -1) if len(passes.serves) else op.copy()
     paths = module_paths(trace)
     moved = (forward_op >= 0) & (forward_op != op)
     where_thread, where_ns = thread.copy(), time_ns.copy()
     where_thread[moved] = trace.ops.thread[forward_op[moved]]
     where_ns[moved] = trace.ops.start_ns[forward_op[moved]]
     phase = np.zeros(len(op), np.int8)
-    if len(in_backward):
-        phase[has_op & in_backward[op]] = PHASES.index("backward")
+    if len(passes.in_backward):
+        phase[has_op & passes.in_backward[op]] = PHASES.index("backward")
     phase[_in_optimizer(trace, thread, time_ns)] = PHASES.index("optimizer")
     return Linked(
         trace=trace,
@@ -142,6 +144,7 @@ def _linked(
         phase=phase,
         ops=ops,
         op_path=_op_paths(trace, ops),
+        op_is_forward=passes.is_forward,
         modules=paths,
         labels=labels_at(trace, ((thread, time_ns), (where_thread, where_ns))),
         warnings=warnings,

@@ -87,6 +87,22 @@ def nearest_marked(parent: IntArray, marked: BoolArray) -> IntArray:
     return nearest
 
 
+def outermost_marked(parent: IntArray, marked: BoolArray) -> IntArray:
+    """Return each row's outermost marked row among itself and its ancestors, -1 if none."""
+    nearest = nearest_marked(parent, marked)
+    above = np.where(nearest >= 0, parent[nearest], -1)
+    higher = np.where(above >= 0, nearest[above], -1)
+    outermost = nearest.copy()
+    active = np.flatnonzero((outermost >= 0) & (higher >= 0))
+    while len(active):
+        outermost[active] = higher[active]
+        above = parent[outermost[active]]
+        following = np.where(above >= 0, nearest[above], -1)
+        higher[active] = following
+        active = active[following >= 0]
+    return outermost
+
+
 def _start_order(keys: IntArray, end_ns: IntArray) -> IntArray:
     """Return the rows by key, longer ones first where keys are equal.
 

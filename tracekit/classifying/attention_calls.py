@@ -1,0 +1,202 @@
+"""The attention calls of a trace: where each was issued, what it was given, what is its work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tracekit.categories import ATTENTION
+from tracekit.classifying.fused_attention import Geometry, fused_geometry
+from tracekit.classifying.intervals import rows_within
+from tracekit.classifying.op_rules import rule_for_op
+from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.written_attention import Span, written_spans
+from tracekit.linking.link import Linked
+from tracekit.linking.nesting import nearest_marked, outermost_marked
+from tracekit.trace import NULL, CodeArray, IntArray, SmallArray
+
+_MOST_HELPERS: Final = 8
+"""Copies and casts in a row that are taken for those of the operator next to them."""
+
+_SIZES: Final = ("sequences", "query_length", "key_length", "head_size", "batch", "heads")
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCalls:
+    """One row a call of an attention operator, by thread and in the order of their issue.
+
+    `start_ns` to `end_ns` on `thread` is where its work was issued. `op` is the fused op, or the
+    first op of an operator that is written out (`is_written`). `sequences` is batch times heads,
+    and `batch` and `heads` are known where an op tells them apart; sizes are `NULL` where unknown.
+    `causal` is 1, 0, or -1 for unknown. `call` holds the call of each activity, -1 for none.
+    """
+
+    thread: CodeArray
+    start_ns: IntArray
+    end_ns: IntArray
+    op: IntArray
+    is_written: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    sequences: IntArray
+    query_length: IntArray
+    key_length: IntArray
+    head_size: IntArray
+    batch: IntArray
+    heads: IntArray
+    causal: SmallArray
+    call: IntArray
+
+    def __len__(self) -> int:
+        return len(self.op)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    thread: int
+    start_ns: int
+    end_ns: int
+    op: int
+    is_written: bool
+    geometry: Geometry
+
+
+def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
+    """Return the attention calls that the ops of a trace show, fused and written out.
+
+    The copies and casts directly before and after an operator are its own: they lay out what it
+    takes and what it gives. Backward work belongs to the call of its forward op.
+    """
+    ops = linked.trace.ops
+    found = _fused(linked, shapes) + [
+        _Found(
+            span.thread,
+            int(ops.start_ns[span.first]),
+            _end_of(linked, span),
+            span.first,
+            True,
+            span.geometry,
+        )
+        for span in written_spans(linked, shapes)
+    ]
+    found.sort(key=lambda one: (one.thread, one.start_ns, -one.end_ns))
+    thread = np.array([one.thread for one in found], np.int32)
+    start_ns = np.array([one.start_ns for one in found], np.int64)
+    end_ns = np.array([one.end_ns for one in found], np.int64)
+    if found:
+        start_ns, end_ns = _with_helpers(linked, thread, start_ns, end_ns)
+    sizes = {name: _column(found, name) for name in _SIZES}
+    causal = [one.geometry.causal for one in found]
+    return AttentionCalls(
+        thread=thread,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        op=np.array([one.op for one in found], np.int64),
+        is_written=np.array([one.is_written for one in found], np.bool_),
+        causal=np.array([-1 if value is None else int(value) for value in causal], np.int8),
+        call=rows_within(linked, thread, start_ns, end_ns),
+        **sizes,
+    )
+
+
+def _column(found: Sequence[_Found], name: str) -> IntArray:
+    values = [getattr(one.geometry, name) for one in found]
+    return np.array([NULL if value is None else value for value in values], np.int64)
+
+
+def _end_of(linked: Linked, span: Span) -> int:
+    ops = linked.trace.ops
+    return int(ops.start_ns[span.last] + ops.dur_ns[span.last])
+
+
+def _fused(linked: Linked, shapes: OpShapes) -> list[_Found]:
+    """Return the fused calls: the outermost attention op, with the first geometry inside it."""
+    ops, names = linked.trace.ops, linked.trace.strings
+    is_fused = np.array([_is_fused(name) for name in names], np.bool_)
+    if not len(ops) or not is_fused.any():
+        return []
+    marked = is_fused[ops.name] & linked.op_is_forward
+    top = outermost_marked(linked.ops.parent, marked)
+    rows = np.flatnonzero(marked)
+    rows = rows[np.lexsort((ops.start_ns[rows], top[rows]))]
+    geometries: dict[tuple[int, int, int], Geometry | None] = {}
+    told: dict[int, Geometry] = {}
+    for row in rows.tolist():
+        root = int(top[row])
+        if root in told:
+            continue
+        code = shapes.code(row)
+        if code not in geometries:
+            geometries[code] = fused_geometry(shapes, row, names[code[0]])
+        geometry = geometries[code]
+        if geometry is not None:
+            told[root] = geometry
+    unknown = Geometry(None, None, None, None)
+    return [
+        _Found(
+            int(ops.thread[root]),
+            int(ops.start_ns[root]),
+            int(ops.start_ns[root] + ops.dur_ns[root]),
+            root,
+            False,
+            told.get(root, unknown),
+        )
+        for root in np.unique(top[rows]).tolist()
+    ]
+
+
+def _is_fused(name: str) -> bool:
+    rule = rule_for_op(name)
+    return rule is not None and rule.decisive and rule.category == ATTENTION
+
+
+def _with_helpers(
+    linked: Linked, thread: CodeArray, start_ns: IntArray, end_ns: IntArray
+) -> tuple[IntArray, IntArray]:
+    """Widen each call by the copies and casts that were issued right before and after it."""
+    ops = linked.trace.ops
+    rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op])
+    rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
+    helps = np.append(_is_helper(linked, rows), False)
+    top = outermost_marked(linked.ops.parent, np.ones(len(ops), np.bool_))[linked.op[rows]]
+    owner, time_ns = linked.thread[rows], linked.time_ns[rows]
+    low, high = start_ns.copy(), end_ns.copy()
+    span = int(time_ns.max() - time_ns.min() + 1) if len(rows) else 1
+    first_ns = int(time_ns.min()) if len(rows) else 0
+    keys = owner.astype(np.int64) * (span + 1) + (time_ns - first_ns)
+
+    def place(at_ns: IntArray) -> IntArray:
+        inside = np.clip(at_ns - first_ns, 0, span)
+        found: IntArray = np.searchsorted(keys, thread.astype(np.int64) * (span + 1) + inside)
+        return found
+
+    before, after = place(start_ns) - 1, place(end_ns)
+    for _ in range(_MOST_HELPERS):
+        reached = (before >= 0) & helps[before] & (_at(owner, before) == thread)
+        low[reached] = ops.start_ns[top[before[reached]]]
+        before = np.where(reached, before - 1, -1)
+        reached = (after < len(rows)) & helps[np.minimum(after, len(rows))]
+        reached &= _at(owner, after) == thread
+        high[reached] = time_ns[after[reached]] + 1
+        after = np.where(reached, after + 1, len(rows))
+    return np.minimum(low, start_ns), np.maximum(high, end_ns)
+
+
+def _at(values: CodeArray, rows: IntArray) -> CodeArray:
+    return values[np.clip(rows, 0, len(values) - 1)] if len(values) else np.full(len(rows), -1)
+
+
+def _is_helper(linked: Linked, rows: IntArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return which activities copy, cast or fill, under ops that do nothing else."""
+    ops, names = linked.trace.ops, linked.trace.strings
+    rules = [rule_for_op(name) for name in names]
+    is_other = np.array([rule is not None and not rule.helper for rule in rules], np.bool_)
+    is_helper = np.array([rule is not None and rule.helper for rule in rules], np.bool_)
+    op = linked.op[rows]
+    other = nearest_marked(linked.ops.parent, is_other[ops.name]) >= 0
+    helper = nearest_marked(linked.ops.parent, is_helper[ops.name]) >= 0
+    kernels = np.ones(len(rows), np.bool_)
+    if linked.basis == "gpu":
+        kernels = linked.trace.activities.kind[rows] == 0
+    return np.asarray(helper[op] & ~other[op] & kernels)

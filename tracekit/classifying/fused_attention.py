@@ -1,0 +1,97 @@
+"""What a fused attention op was given: batch, heads, lengths, head size, causal or not.
+
+Layouts are those of the libraries' own signatures: `aten::scaled_dot_product_attention` and its
+back ends take (batch, heads, length, head size); `aten::_flash_attention_forward`,
+`aten::_efficient_attention_forward`, flash-attn (github.com/Dao-AILab/flash-attention) and xformers
+(github.com/facebookresearch/xformers) take (batch, length, heads, head size), or packed sequences
+as (total length, heads, head size).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from tracekit.classifying.op_rules import plain_op_name
+from tracekit.classifying.op_shapes import OpShapes, Shape
+
+_HEADS_FIRST: Final = re.compile(r"scaled_dot_product|cudnn_attention|flex_attention|sage|sdpa")
+_CAUSAL_ARGUMENT: Final[dict[str, int]] = {
+    "scaled_dot_product_attention": 5,
+    "scaled_dot_product_attention_math": 5,
+    "scaled_dot_product_flash_attention": 4,
+    "scaled_dot_product_efficient_attention": 6,
+    "scaled_dot_product_cudnn_attention": 6,
+    "flash_attention": 8,
+}
+"""Position of `is_causal` in the arguments (aten/src/ATen/native/native_functions.yaml)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes of one attention call; null where they are not known.
+
+    `sequences` is batch times heads; `batch` and `heads` are known where an op tells them apart.
+    """
+
+    sequences: int | None
+    query_length: int | None
+    key_length: int | None
+    head_size: int | None
+    batch: int | None = None
+    heads: int | None = None
+    causal: bool | None = None
+
+
+def fused_geometry(shapes: OpShapes, op: int, name: str) -> Geometry | None:
+    """Return what a fused attention op was given, null where its shapes do not say."""
+    _, plain = plain_op_name(name)
+    tensors = shapes.tensors(op)
+    if len(tensors) < 2 or len(tensors[0]) != len(tensors[1]):
+        return None
+    query, key = tensors[0], tensors[1]
+    causal = _causal(shapes, op, plain)
+    if len(query) > 4 and _HEADS_FIRST.search(plain):
+        query, key = _folded(query), _folded(key)
+    if len(query) == 4:
+        first = (2, 1) if _HEADS_FIRST.search(plain) else (1, 2)
+        length, heads = first
+        return Geometry(
+            sequences=query[0] * query[heads],
+            query_length=query[length],
+            key_length=key[length],
+            head_size=query[3],
+            batch=query[0],
+            heads=query[heads],
+            causal=causal,
+        )
+    if len(query) == 3 and _HEADS_FIRST.search(plain):
+        return Geometry(query[0], query[1], key[1], query[2], causal=causal)
+    return _packed(tensors, causal) if len(query) == 3 else None
+
+
+def _packed(tensors: tuple[Shape, ...], causal: bool | None) -> Geometry | None:
+    """Sequences of several lengths behind one another: the mean length counts."""
+    offsets = [shape for shape in tensors[3:] if len(shape) == 1 and shape[0] > 1]
+    if not offsets:
+        return None
+    batch = offsets[0][0] - 1
+    (queries, heads, size), keys = tensors[0], tensors[1][0]
+    return Geometry(
+        batch * heads, queries // batch, keys // batch, size, batch, heads, causal=causal
+    )
+
+
+def _folded(shape: Shape) -> Shape:
+    return (prod(shape[:-3]), *shape[-3:])
+
+
+def _causal(shapes: OpShapes, op: int, plain: str) -> bool | None:
+    """Return whether the call says that it is causal; a mask that is given may be so, too."""
+    at, arguments = _CAUSAL_ARGUMENT.get(plain), shapes.arguments(op)
+    if at is None or at >= len(arguments) or arguments[at] not in ("True", "False"):
+        return None
+    has_mask = "scaled_dot_product" in plain and shapes.shapes(op)[3:4] not in ((), ((),))
+    return None if has_mask and arguments[at] == "False" else arguments[at] == "True"
