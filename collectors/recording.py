@@ -47,7 +47,7 @@ class Recording:
     def __init__(
         self,
         folder: str | os.PathLike[str],
-        modules: Mapping[str, torch.nn.Module] | None = None,
+        modules: Mapping[str, torch.nn.Module] | torch.nn.Module | Any = None,
         *,
         every_leaf: bool = False,
         force: bool = False,
@@ -55,10 +55,11 @@ class Recording:
     ) -> None:
         self.folder = Path(folder)
         self.enabled = enabled and not is_disabled()
-        self._modules = dict(modules or {})
+        self._modules = modules
         self._every_leaf = every_leaf
         self._force = force
         self._hooks = ExitStack()
+        self._staging = ExitStack()
         self._marker: Callable[[str, int | None], AbstractContextManager[None]] | None = None
         self._measured: tuple[Callable[[], object], int] | None = None
         self._attention_modules = 0
@@ -80,6 +81,10 @@ class Recording:
         """Say in the manifest that the loop raised, where that does not leave the context."""
         self._noted = error
 
+    def note_labels(self, modules: int) -> None:
+        """Say how many attention modules were labelled by somebody else meanwhile."""
+        self._attention_modules += modules
+
     def __enter__(self) -> Recording:
         global _active
         if not self.enabled:
@@ -90,11 +95,13 @@ class Recording:
         from tracekit.collectors.labelling import labelled
         from tracekit.collectors.markers import LabelMarker
         from tracekit.collectors.profiling import Recipe, start_profiler
+        from tracekit.collectors.staging import roots_of, staged
 
         self._cuda = bool(import_torch().cuda.is_available())
         self._writer = _open_folder(self.folder, self._settings(), ["rich"], force=self._force)
         self._writer.manifest.update(describe_environment())
-        attention = self._hooks.enter_context(labelled(self._modules, every_leaf=self._every_leaf))
+        roots = roots_of(self._modules)
+        attention = self._hooks.enter_context(labelled(roots, every_leaf=self._every_leaf))
         self._attention_modules = len(attention)
         self._recipe = Recipe("rich", RICH_PASS, cpu=True, cuda=self._cuda, shapes=True)
         try:
@@ -103,6 +110,7 @@ class Recording:
             self._hooks.close()
             raise
         self._labels = self._marker = LabelMarker()
+        self._staging.enter_context(staged(self._modules, self.stage))
         _active = self
         self._start_ns = time.perf_counter_ns()
         return self
@@ -120,6 +128,8 @@ class Recording:
         from tracekit.collectors.profiling import synchronize
 
         try:
+            # What is open must be closed while it is still recorded.
+            self._staging.close()
             if error is None:
                 synchronize(cuda=self._cuda)
             wall_ms = milliseconds(time.perf_counter_ns() - self._start_ns)
@@ -184,10 +194,13 @@ class Recording:
 
         def work(marker: Any) -> object:
             global _active
+            from tracekit.collectors.staging import staged
+
             self._marker = marker
             _active = self
             try:
-                return run()
+                with staged(self._modules, marker):
+                    return run()
             finally:
                 _active, self._marker = None, None
 
@@ -199,7 +212,7 @@ class Recording:
 
 def record(
     folder: str | os.PathLike[str],
-    modules: Mapping[str, torch.nn.Module] | None = None,
+    modules: Mapping[str, torch.nn.Module] | torch.nn.Module | Any = None,
     *,
     every_leaf: bool = False,
     force: bool = False,
@@ -213,8 +226,9 @@ def record(
     ...             unet(latents, t)
 
     `modules` are the roots whose attention modules are labelled, with the names that their paths
-    start with; `every_leaf` labels all leaf modules too. The ranks of a distributed run write
-    `rank0/`, `rank1/` … below the folder.
+    start with; `every_leaf` labels all leaf modules too. Given a diffusers pipeline, or a model of
+    transformers, in their place, the pipeline's calls, or the model's `generate`, are staged too.
+    The ranks of a distributed run write `rank0/`, `rank1/` … below the folder.
 
     Raises
     ------

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from tracekit.collectors.everywhere import staged_everywhere
 from tracekit.collectors.recording import Recording, record
 from tracekit.errors import UsageError
 
@@ -23,6 +24,9 @@ def is_script(command: Sequence[str]) -> bool:
 def record_script(command: Sequence[str], folder: Path, *, force: bool = False) -> int:
     """Record what a script does into a run folder and return the script's exit code.
 
+    Its diffusers pipelines and calls of `generate` are told apart into stages, and their attention
+    modules labelled.
+
     `command` is `python script.py …`, `python -m module …` or `script.py …`; the script runs in
     this interpreter. What it raises is shown as Python shows it, and is exit code 1.
 
@@ -34,8 +38,15 @@ def record_script(command: Sequence[str], folder: Path, *, force: bool = False) 
         The folder holds something and `force` is off, or it cannot be written.
     """
     target, args, is_module = _split(command)
-    with _as_main(target, args, is_module=is_module), record(folder, force=force) as recording:
-        return _run(target, recording, is_module=is_module)
+    with (
+        _as_main(target, args, is_module=is_module),
+        record(folder, force=force) as recording,
+        staged_everywhere(recording.stage) as labelled,
+    ):
+        try:
+            return _run(target, recording, is_module=is_module)
+        finally:
+            recording.note_labels(len(labelled))
 
 
 def _run(target: str, recording: Recording, *, is_module: bool) -> int:

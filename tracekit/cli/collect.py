@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from tracekit.cli.progress import shown_progress
 from tracekit.errors import HostError, UsageError
 
 if TYPE_CHECKING:
     from tracekit.collectors.passes import RecordOptions, RunSummary
+    from tracekit.collectors.progress import Listener
     from tracekit.collectors.workload import ModelOptions, Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -54,7 +56,7 @@ def _model_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("target", nargs=-1, metavar="MODEL | MODULE:CALLABLE | -- COMMAND")
+@click.argument("target", nargs=-1, metavar="TARGET")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The run folder to write.")
 @click.option("--force", is_flag=True, help="Overwrite the run in the folder.")
 @click.option("--list", "list_models", is_flag=True, help="List the models, and stop.")
@@ -82,15 +84,28 @@ def _model_options(command: Command) -> Command:
 @click.option("--cuda-graph", is_flag=True, help="Run the model's main modules from CUDA graphs.")
 @click.option("--max-trace-mb", type=float, help="Largest file of a pass, in MB.")
 @click.option("--tiny", is_flag=True, help="A tiny model of the same kind: seconds on a CPU.")
+@click.option("--prompt", help="What a pipeline is asked for.")
+@click.option(
+    "--pipeline-arg",
+    "pipeline_args",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of a pipeline's __call__, as JSON or a text; images by their path.",
+)
 @_model_options
 def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     """Record a run into a folder that tracekit analyze reads.
 
-    MODEL is a name that --list shows. MODULE:CALLABLE is a function of yours; the modules that it
+    TARGET is MODEL, or pipeline PATH_OR_ID, or MODULE:CALLABLE, or -- COMMAND.
+
+    MODEL is a name that --list shows. pipeline PATH_OR_ID is any pipeline of diffusers: a folder
+    that save_pretrained has written, or an id on the hub; options that it has no use for are
+    refused. MODULE:CALLABLE is a function of yours; the modules that it
     uses are labelled. If it takes an argument, that is the options, --batch and so on, as a
     tracekit.collectors.ModelOptions. It may also return a tracekit.collectors.Workload.
     COMMAND is python script.py … or python -m module …: it runs once, under the profiler, and its
-    exit code is passed through; options of models do not apply.
+    exit code is passed through; its diffusers pipelines and calls of generate are told apart into
+    stages; options of models do not apply.
     """
     if given["list_models"]:
         _list_models()
@@ -98,10 +113,7 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     from tracekit.collectors.runwriter import refuse_filled
     from tracekit.collectors.script import is_script
 
-    if len(target) != 1 and not is_script(target):
-        raise UsageError(
-            "give one model, one module:callable, or -- python script.py …; --list shows the models"
-        )
+    _check_target(target, given, is_script=is_script(target))
     if output is None:
         raise UsageError("give the run folder to write with -o")
     _be_quiet()
@@ -110,10 +122,24 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
         _script(target, output, force=given["force"])
         return
     with _out_of_memory(given["device"]):
-        workload = _workload(target[0], given)
-        with _progress() as tell:
-            summary = _record(workload, output, _record_options(given, tell))
+        workload = _workload(target, given)
+        with shown_progress() as listener:
+            summary = _record(workload, output, _record_options(given, listener))
     _tell(summary)
+
+
+def _check_target(target: tuple[str, ...], given: dict[str, Any], *, is_script: bool) -> None:
+    is_pipeline = target[:1] == ("pipeline",)
+    if is_pipeline and len(target) != 2:
+        raise UsageError("give one folder or id: tracekit collect -o RUN pipeline PATH_OR_ID")
+    if len(target) != 1 and not is_pipeline and not is_script:
+        raise UsageError(
+            "give one model, pipeline PATH_OR_ID, one module:callable, or -- python script.py …; "
+            "--list shows the models"
+        )
+    for name in () if is_pipeline else ("prompt", "pipeline_args"):
+        if given[name]:
+            raise UsageError(f"--{name.replace('_', '-').rstrip('s')}: is for pipelines only")
 
 
 def _script(command: tuple[str, ...], output: Path, *, force: bool) -> None:
@@ -144,18 +170,45 @@ def _list_models() -> None:
         click.echo(f"{name.ljust(width)}  {description}".rstrip())
 
 
-def _workload(target: str, given: dict[str, Any]) -> Workload:
+def _workload(target: tuple[str, ...], given: dict[str, Any]) -> Workload:
     from tracekit.collectors.environment import check_device
     from tracekit.collectors.targets import is_callable_target, load_callable
 
-    if is_callable_target(target):
+    if target[0] == "pipeline":
+        return _pipeline(target[1], given)
+    if is_callable_target(target[0]):
         check_device(given["device"])
-        return load_callable(target, _model_options_from(given), _for_the_model(given))
+        return load_callable(target[0], _model_options_from(given), _for_the_model(given))
     from tracekit.collectors.models import load_builder
 
-    build = load_builder(target)
+    build = load_builder(target[0])
     check_device(given["device"])
     return build(_model_options_from(given))
+
+
+def _pipeline(path: str, given: dict[str, Any]) -> Workload:
+    from tracekit.collectors.environment import check_device
+    from tracekit.collectors.pipeline_inputs import PipelineOptions
+    from tracekit.collectors.pipelines import build_pipeline
+
+    arguments = _pipeline_arguments(given["pipeline_args"])
+    check_device(given["device"])
+    options = PipelineOptions(path, _model_options_from(given), given["prompt"], arguments)
+    return build_pipeline(options)
+
+
+def _pipeline_arguments(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Return what KEY=VALUE texts say; a value that is no JSON is a text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--pipeline-arg {text}: give KEY=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
 def _model_options_from(given: dict[str, Any]) -> ModelOptions:
@@ -183,7 +236,7 @@ def _dtype(given: dict[str, Any]) -> Any:
     return given["dtype"] or ("float32" if given["device"] == "cpu" else "bfloat16")
 
 
-def _record_options(given: dict[str, Any], tell: Callable[[str], None]) -> RecordOptions:
+def _record_options(given: dict[str, Any], listener: Listener) -> RecordOptions:
     from tracekit.collectors.passes import PASSES, RecordOptions
 
     size_mb = given["max_trace_mb"]
@@ -200,7 +253,7 @@ def _record_options(given: dict[str, Any], tell: Callable[[str], None]) -> Recor
         seed=given["seed"],
         max_trace_bytes=None if size_mb is None else int(size_mb * 1e6),
         force=given["force"],
-        tell=tell,
+        listener=listener,
     )
 
 
@@ -221,18 +274,6 @@ def _out_of_memory(device: str) -> Iterator[None]:
                 f"out of memory on {device}; give a smaller --batch or --size"
             ) from error
         raise
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Give a function that shows a line on stderr in place of the last, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda _line: None
-        return
-    try:
-        yield lambda line: click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
-    finally:
-        click.echo("\r\x1b[2K", nl=False, err=True)
 
 
 def _tell(summary: RunSummary) -> None:
