@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,8 +21,8 @@ from tracekit.collectors.manifest import (
     stage_entries,
     timing_entry,
 )
-from tracekit.collectors.markers import CountingMarker
 from tracekit.collectors.profiling import Recipe, record_pass, start_profiler, synchronize
+from tracekit.collectors.progress import Listener, Meter, Silent, SteppingMarker, planned_runs
 from tracekit.collectors.runwriter import RunFolder
 from tracekit.collectors.speedups import (
     GraphedForward,
@@ -32,7 +32,7 @@ from tracekit.collectors.speedups import (
     targets_of,
 )
 from tracekit.collectors.timing import SCHEMA as TIMING_SCHEMA
-from tracekit.collectors.timing import measure, summarize
+from tracekit.collectors.timing import TRACED_REPEATS, measure, summarize
 from tracekit.errors import HostError, InputError, TracekitError
 from tracekit.runfolder import EAGER_PASS, LIGHT_PASS, RICH_PASS, TIMING
 
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 PASSES: Final[tuple[PassName, ...]] = ("timing", "light", "rich")
 """What is recorded unless passes are picked."""
-_TRACED_REPEATS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class RecordOptions:
 
     `passes` are the passes wanted, `repeats` how often the work is timed, `warm_up` how often it
     runs before. `every_leaf` labels all leaf modules beside attention. `max_trace_bytes` is the
-    most that the file of one pass may have. `tell` is given a line when something starts.
+    most that the file of one pass may have. `listener` is told how far it is.
     """
 
     passes: tuple[PassName, ...] = PASSES
@@ -67,7 +66,7 @@ class RecordOptions:
     seed: int = 0
     max_trace_bytes: int | None = None
     force: bool = False
-    tell: Callable[[str], None] = lambda _line: None
+    listener: Listener = field(default_factory=Silent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +116,9 @@ class _Recorder:
         self._is_warm = False
         self._current = "setup"
         self._plan = self._planned()
+        self._is_partly = workload.run_traced is not None
+        runs = planned_runs(self._plan, options.repeats, options.warm_up, traced=self._is_partly)
+        self._meter = Meter(options.listener, runs, workload.stages, workload.traced_stages)
         # A wrong wish is told before anything is written.
         self._targets = (
             targets_of(workload.modules, workload.compile_targets) if self._speeds_up else {}
@@ -155,7 +157,7 @@ class _Recorder:
         start_profiler(cpu=True, cuda=self._cuda, shapes=False).stop()
 
     def _pass(self, name: PassName) -> None:
-        self._options.tell(f"{name} pass")
+        self._meter.begin(f"{name} pass")
         self._current = name
         try:
             with attention_backend(self._options.attention, self._options.device):
@@ -184,14 +186,16 @@ class _Recorder:
 
         return work
 
-    def _warm_up(self, work: Work, times: int) -> None:
+    def _warm_up(self, work: Work, times: int, *, traced: bool) -> None:
         for number in range(times):
-            self._options.tell(f"warm-up {number + 1}/{times}")
-            marker = CountingMarker()
+            self._meter.begin(f"warm-up {number + 1}/{times}")
+            marker = SteppingMarker(self._meter)
             work(marker)
             synchronize(cuda=self._cuda)
-            if not self._stages:
+            if not self._stages and not (traced and self._is_partly):
                 self._stages = dict(marker.counts)
+                self._meter.learn(self._stages, self._workload.traced_stages)
+            self._meter.end_run(traced=traced)
 
     def _speed_up(self) -> None:
         """Compile or graph what is to be, and run it until it is warm; only once."""
@@ -202,16 +206,20 @@ class _Recorder:
             compile_modules(self._targets, graphs=options.cuda_graph)
         elif options.cuda_graph:
             self._graphed = graph_modules(self._targets)
-        self._warm_up(self._seeded(self._workload.run), options.warm_up)
-        if self._workload.run_traced is not None:
-            self._warm_up(self._traced_work, 1)
+        self._warm_up(self._seeded(self._workload.run), options.warm_up, traced=False)
+        if self._is_partly:
+            self._warm_up(self._traced_work, 1, traced=True)
         self._is_warm = True
 
-    def _timed(self, work: Work, repeats: int, what: str) -> dict[str, Any]:
+    def _timed(self, work: Work, repeats: int, what: str, *, traced: bool) -> dict[str, Any]:
         def before(number: int) -> None:
-            self._options.tell(f"{what} {number + 1}/{repeats}")
+            if number:
+                self._meter.end_run(traced=traced)
+            self._meter.begin(f"{what} {number + 1}/{repeats}")
 
-        return summarize(measure(work, repeats, cuda=self._cuda, before=before))
+        found = summarize(measure(work, repeats, cuda=self._cuda, before=before))
+        self._meter.end_run(traced=traced)
+        return found
 
     # One method a pass
 
@@ -221,19 +229,22 @@ class _Recorder:
         self._speed_up()
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
-        full = self._timed(self._seeded(self._workload.run), self._options.repeats, "timing")
+        run = self._seeded(self._workload.run)
+        full = self._timed(run, self._options.repeats, "timing", traced=False)
         if self._cuda:
             self._writer.manifest["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
             self._writer.manifest["peak_reserved_bytes"] = torch.cuda.max_memory_reserved()
         self._timing |= full
-        if self._workload.run_traced is not None:
-            self._timing["traced"] = self._timed(self._traced_work, _TRACED_REPEATS, "traced steps")
+        if self._is_partly:
+            part = self._timed(self._traced_work, TRACED_REPEATS, "traced steps", traced=True)
+            self._timing["traced"] = part
         self._write_timing()
         self._passes.append(timing_entry(TIMING, full["median_wall_ms"]))
 
     def _eager(self, name: PassName) -> None:
-        self._warm_up(self._traced_work, 1)
-        alone = self._timed(self._traced_work, min(_TRACED_REPEATS, self._options.repeats), "eager")
+        self._warm_up(self._traced_work, 1, traced=True)
+        repeats = min(TRACED_REPEATS, self._options.repeats)
+        alone = self._timed(self._traced_work, repeats, "eager", traced=True)
         self._timing["eager"] = alone
         self._write_timing()
         recipe = self._recipe(name, EAGER_PASS, shapes=True)
@@ -264,7 +275,9 @@ class _Recorder:
 
     def _remember(self, name: PassName, recipe: Recipe, alone_ms: float | None) -> None:
         limit = self._options.max_trace_bytes
+        self._meter.begin(f"{name} pass")
         done = record_pass(self._traced_work, recipe, self._writer, max_bytes=limit)
+        self._meter.end_run(traced=True)
         if name == "rich" or not self._traced_stages:
             self._traced_stages = done.steps
         if not self._stages:
@@ -274,8 +287,9 @@ class _Recorder:
     # The manifest
 
     def _first_manifest(self) -> dict[str, Any]:
-        settings = asdict(self._options)
-        del settings["tell"], settings["force"]
+        names = [each.name for each in fields(self._options)]
+        settings = {name: getattr(self._options, name) for name in names}
+        del settings["listener"], settings["force"]
         workload = self._workload
         return new_manifest(workload.name, workload.config, settings, self._plan)
 

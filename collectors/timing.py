@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Work = Callable[[StageMarker], object]
 
 SCHEMA: Final = "tracekit.timing/1"
+TRACED_REPEATS: Final = 3
+"""How often the traced steps are timed by themselves, and at most the eager work."""
 
 
 def measure(
