@@ -13,7 +13,15 @@ from tracekit.classifying.kernel_kinds import kernel_kind
 from tracekit.classifying.table import KernelTable
 from tracekit.linking.pairing import aligned
 from tracekit.linking.sequences import Elements, Index
-from tracekit.trace import ACTIVITY_KINDS, NULL, BoolArray, FloatArray, IntArray, SmallArray
+from tracekit.trace import (
+    ACTIVITY_KINDS,
+    NULL,
+    BoolArray,
+    CodeArray,
+    FloatArray,
+    IntArray,
+    SmallArray,
+)
 
 SURE, LIKELY, KIND, BETWEEN, NONE = range(5)
 """How a node was found, best first: by name in a row of others, by name, by kind, by what stands
@@ -22,7 +30,9 @@ around it, not at all."""
 _SHORTEST: Final = 8
 """Nodes that are looked for roughly; fewer must stand there as they are."""
 _MOST_STRETCHES: Final = 64
-_MOST_PLACES: Final = 64
+_MOST_PLACES: Final = 16
+_SURE_REST: Final = 0.6
+"""Share of the names of such a rest that must be found, since it may well stand nowhere."""
 _NEAR: Final = 8
 _DRIFT: Final = 16
 _SUPPORT: Final = 0.4
@@ -59,7 +69,7 @@ class Numbers:
         exact = exact * _MIX + activities.size_bytes[rows].astype(np.uint64)
         return Elements(exact.astype(np.int64), name, np.array(kind_of, np.int64)[code])
 
-    def _texts(self, table: KernelTable, codes: IntArray) -> IntArray:
+    def _texts(self, table: KernelTable, codes: CodeArray) -> IntArray:
         distinct, code = np.unique(codes, return_inverse=True)
         numbers = [self._number(table.linked.trace.text(value)) for value in distinct.tolist()]
         return np.array(numbers, np.int64)[code]
@@ -73,9 +83,11 @@ class Found:
     """For each node of a graph the kernel that it was found to be, and how.
 
     `donor` is a position among the donors, `row` a row of that donor's table, both -1 for none.
-    `confidence` is NaN where the pair is sure; `is_placed` says whether the module is too.
+    `confidence` is NaN where the pair is sure; `is_placed` says whether the module is too. `node`
+    counts the nodes of the graph from 1.
     """
 
+    node: IntArray
     donor: SmallArray
     row: IntArray
     how: SmallArray
@@ -86,6 +98,7 @@ class Found:
     def nothing(cls, count: int) -> Self:
         """Return what is found where there is nothing."""
         return cls(
+            np.arange(1, count + 1),
             np.full(count, -1, np.int8),
             np.full(count, -1, np.int64),
             np.full(count, NONE, np.int8),
@@ -97,6 +110,7 @@ class Found:
         """Return what was found for some of the nodes."""
         rows = slice(first, end)
         return Found(
+            self.node[rows],
             self.donor[rows],
             self.row[rows],
             self.how[rows],
@@ -174,7 +188,8 @@ class Donor:
         names = self.table.stages.names
         if stage is None or stage not in names:
             return None
-        return self.table.stages.stage[self.rows] == names.index(stage)
+        is_there: BoolArray = self.table.stages.stage[self.rows] == names.index(stage)
+        return is_there
 
     def _found_whole(self, places: IntArray, count: int, stage: str | None) -> Found:
         """Take the place that means what most mean; where they differ, the share is confidence."""
@@ -189,6 +204,7 @@ class Donor:
         chosen = int(np.argmax(share.sum(1)))
         agreed = share[chosen]
         return Found(
+            np.arange(1, count + 1),
             np.full(count, self.number, np.int8),
             self.rows[at[chosen]],
             np.where(agreed == 1, SURE, LIKELY).astype(np.int8),
@@ -214,11 +230,12 @@ class Donor:
             x, y = aligned(part, self.index.elements.take(slice(*window)))
             y = y + window[0]
             exact = part.name[x] == self.index.elements.name[y]
-            if np.count_nonzero(exact) < _SHORTEST // 2:
+            is_whole = end - first == len(query)
+            if np.count_nonzero(exact) < (4 if is_whole else _SURE_REST * len(part)):
                 continue
             partner[first + x] = y
             edges = np.concatenate([[first - 1], first + x, [end]])
-            wide = np.flatnonzero(np.diff(edges) > _SHORTEST)
+            wide = np.flatnonzero(np.diff(edges) > 2 * _SHORTEST)
             stretches += [(int(edges[at]) + 1, int(edges[at + 1])) for at in wide]
         return partner
 

@@ -45,6 +45,21 @@ COLUMNS: Final = (
 """The columns of the kernel table, in their order; a contract."""
 
 
+@dataclass(frozen=True, slots=True)
+class FromDonors:
+    """What nodes of replayed graphs take from the kernels that they were found to be.
+
+    `module` holds positions in `modules`, `op` in `ops`, `phase` in `PHASES`, all -1 where a row
+    has its own.
+    """
+
+    module: IntArray
+    modules: tuple[str, ...]
+    op: IntArray
+    ops: tuple[str, ...]
+    phase: SmallArray
+
+
 @dataclass(frozen=True)
 class KernelTable:
     """One row a GPU activity in start order (or a CPU op, on a CPU-only trace).
@@ -70,6 +85,7 @@ class KernelTable:
     causal: SmallArray
     call: IntArray
     calls: AttentionCalls
+    from_donors: FromDonors | None = None
 
     def __len__(self) -> int:
         return len(self.linked)
@@ -98,15 +114,46 @@ class KernelTable:
     def module_paths(self) -> tuple[str, ...]:
         """What `module` points into: attribute paths of labels, then chains of module calls."""
         linked = self.linked
-        return tuple(dict.fromkeys((*linked.labels.paths, *linked.modules.paths)))
+        donated = () if self.from_donors is None else self.from_donors.modules
+        return tuple(dict.fromkeys((*linked.labels.paths, *linked.modules.paths, *donated)))
 
     @cached_property
     def module(self) -> IntArray:
-        """Module of each row: the path that a label gives, else the chain of calls, else -1."""
-        linked = self.linked
+        """Module of each row: the path that a label gives, else the chain of calls, else -1.
+
+        Nodes of graphs have that of the kernel that they were found to be.
+        """
+        linked, donated = self.linked, self.from_donors
         position = {path: at for at, path in enumerate(self.module_paths)}
         of_chain = np.array([*(position[path] for path in linked.modules.paths), -1], np.int64)
-        return np.where(linked.labels.path >= 0, linked.labels.path, of_chain[linked.module])
+        own = np.where(linked.labels.path >= 0, linked.labels.path, of_chain[linked.module])
+        if donated is None:
+            return own
+        of_donor = np.array([*(position[path] for path in donated.modules), -1], np.int64)
+        return np.where(donated.module >= 0, of_donor[donated.module], own)
+
+    @cached_property
+    def op_names(self) -> tuple[str, ...]:
+        """What `op` points into."""
+        donated = () if self.from_donors is None else self.from_donors.ops
+        return (*self.linked.trace.strings, *donated)
+
+    @cached_property
+    def op(self) -> IntArray:
+        """Innermost op of each row as a position in `op_names`, else -1."""
+        linked, donated = self.linked, self.from_donors
+        own = np.where(linked.op >= 0, _at(linked.trace.ops.name, linked.op), -1).astype(np.int64)
+        if donated is None:
+            return own
+        return np.where(donated.op >= 0, len(linked.trace.strings) + donated.op, own)
+
+    @cached_property
+    def phase(self) -> SmallArray:
+        """Phase of each row as a position in `PHASES`."""
+        donated = self.from_donors
+        if donated is None:
+            return self.linked.phase
+        return np.where(donated.phase >= 0, donated.phase, self.linked.phase)
 
     def name_at(self, row: int) -> str | None:
         """Return the name of one row."""
@@ -156,7 +203,6 @@ class KernelTable:
         linked, trace, stages = self.linked, self.linked.trace, self.stages
         calls, rank = trace.calls, trace.rank
         count = len(self)
-        op_name = np.where(linked.op >= 0, _at(trace.ops.name, linked.op), -1)
         return {
             "rank": _integers(np.full(count, NULL if rank is None else rank, np.int64)),
             "device": _integers(self.device),
@@ -172,11 +218,11 @@ class KernelTable:
             "attention_kind": _texts(self.kind, self.kinds),
             "attention_axis": _texts(self.axis, self.axes),
             "causal": _booleans(self.causal),
-            "phase": _texts(linked.phase, PHASES),
+            "phase": _texts(self.phase, PHASES),
             "stage": _texts(stages.stage, stages.names),
             "step": _integers(stages.step),
             "module": _texts(self.module, self.module_paths),
-            "op": _texts(op_name, trace.strings),
+            "op": _texts(self.op, self.op_names),
             "launch_start_ns": _integers(_launch(calls.start_ns, linked.launch)),
             "launch_dur_ns": _integers(_launch(calls.dur_ns, linked.launch)),
             "flops": _integers(np.full(count, NULL, np.int64)),

@@ -119,7 +119,8 @@ class Index:
         rarest = rarest[np.cumsum(places[rarest]) <= _MOST_VOTES]
         low, at, places = low[rarest], at[rarest], places[rarest]
         within = np.arange(places.sum()) - np.repeat(np.cumsum(places) - places, places)
-        return order[np.repeat(low, places) + within] - np.repeat(at, places)
+        starts: IntArray = order[np.repeat(low, places) + within] - np.repeat(at, places)
+        return starts
 
     def _by_longest_run(self, query: Elements) -> tuple[int, int, float] | None:
         """Return where the whole would begin by the longest run that both hold."""
