@@ -15,9 +15,19 @@ from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
 from tracekit.linking.link import link
+from tracekit.linking.replays import replay_of
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.results import Analysis, AnalysisSet, UnreadableInput
-from tracekit.runfolder import LIGHT_PASS, RICH, RICH_PASS, TraceFile, beside, open_run
+from tracekit.runfolder import (
+    EAGER,
+    EAGER_PASS,
+    LIGHT_PASS,
+    RICH,
+    RICH_PASS,
+    TraceFile,
+    beside,
+    open_run,
+)
 from tracekit.runrecord import read_run_record
 from tracekit.trace import Trace
 
@@ -68,7 +78,7 @@ def kernels(
         The path cannot be read, is no trace, or stands for several.
     """
     with _keeper(cache) as keeper:
-        return classify(link(_load(_only_file(fspath(path)), options, keeper)))
+        return _table(_only_file(fspath(path)), options, keeper)
 
 
 def analyze(
@@ -151,7 +161,7 @@ def kernel_tables(
     with _keeper(cache) as keeper:
         for file in open_run(fspath(path)):
             try:
-                tables.append(classify(link(_load(file, options, keeper))))
+                tables.append(_table(file, options, keeper))
             except InputError as error:
                 first_error = first_error or error
                 unreadable.append(UnreadableInput(file.path, str(error)))
@@ -163,8 +173,28 @@ def kernel_tables(
 def _analyze(
     file: TraceFile, options: LoadOptions | None, list_all: bool, keeper: Later | None
 ) -> Analysis:
-    table = classify(link(_load(file, options, keeper)))
+    table = _table(file, options, keeper)
     return analyze_table(table, beside=_beside(file, table, options, keeper), list_all=list_all)
+
+
+def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:
+    """Return the kernel table of one trace; the eager pass tells what replayed graphs hold."""
+    linked = link(_load(file, options, keeper))
+    if file.folder is None or file.pass_name == EAGER or not (replay_of(linked) >= 0).any():
+        return classify(linked)
+    path = beside(file, EAGER_PASS)
+    if path is None:
+        warning = (
+            f"The run folder holds no {EAGER_PASS}: what kernels of CUDA graphs do is told by "
+            "their names and order"
+        )
+        return classify(replace(linked, warnings=(*linked.warnings, warning)))
+    try:
+        eager = classify(link(_load(replace(file, path=path), options, keeper)))
+    except InputError as error:
+        warning = _unusable(EAGER_PASS, path, error)
+        return classify(replace(linked, warnings=(*linked.warnings, warning)))
+    return classify(linked, [eager])
 
 
 def _beside(
@@ -183,8 +213,11 @@ def _beside(
     try:
         return replace(run, light=_load(replace(file, path=path), options, keeper))
     except InputError as error:
-        unreadable = f"{LIGHT_PASS} cannot be used: {str(error).removeprefix(f'{path}: ')}"
-        return replace(run, warnings=(unreadable,))
+        return replace(run, warnings=(_unusable(LIGHT_PASS, path, error),))
+
+
+def _unusable(name: str, path: str, error: InputError) -> str:
+    return f"{name} cannot be used: {str(error).removeprefix(f'{path}: ')}"
 
 
 def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> Trace:

@@ -19,7 +19,10 @@ EAGER_PASS: Final = "eager.json.gz"
 RICH: Final = "rich"
 """The pass that tells what the work means."""
 
-_PASSES: Final = ((RICH_PASS, RICH), (LIGHT_PASS, "light"), (EAGER_PASS, "eager"))
+EAGER: Final = "eager"
+"""The pass that does the same work without compilation and CUDA graphs, labelled."""
+
+_PASSES: Final = ((RICH_PASS, RICH), (LIGHT_PASS, "light"), (EAGER_PASS, EAGER))
 _RUN_FILES: Final = frozenset({MANIFEST, TIMING, LIGHT_PASS, RICH_PASS, EAGER_PASS})
 _RANK: Final = re.compile(r"(?:^|[^a-z])rank[-_.]?(\d{1,6})(?!\d)", re.IGNORECASE)
 _TRACE_NAMES: Final = ("*.json", "*.json.gz")

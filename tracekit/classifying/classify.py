@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tracekit.categories import ATTENTION, CODE_OF, EVIDENCES, TEMPORAL_ATTENTION
+from tracekit.classifying.graphs import attribute_graphs
 from tracekit.classifying.passes import decide
 from tracekit.classifying.situation import distinct_situations
 from tracekit.classifying.surroundings import surroundings
@@ -14,10 +17,11 @@ from tracekit.linking.link import Linked
 from tracekit.linking.stages import assign_stages
 
 
-def classify(linked: Linked) -> KernelTable:
+def classify(linked: Linked, donors: Sequence[KernelTable] = ()) -> KernelTable:
     """Return the kernel table: each activity with its category, evidence, reason and stage.
 
-    Activities in the same situation (name, ops, module, phase) are decided once.
+    Activities in the same situation (name, ops, module, phase) are decided once. `donors` are
+    tables of eager passes of the same work, from which replayed graphs learn what their nodes do.
     """
     stages = assign_stages(linked)
     around, attention = surroundings(linked, stages)
@@ -30,7 +34,7 @@ def classify(linked: Linked) -> KernelTable:
     # A label speaks for its whole module, anything else for the attention operator alone.
     speaks = np.isin(category, [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]])
     speaks |= linked.labels.attention >= 0
-    return KernelTable(
+    table = KernelTable(
         linked=linked,
         stages=stages,
         category=category,
@@ -46,3 +50,4 @@ def classify(linked: Linked) -> KernelTable:
         call=attention.call,
         calls=attention.calls,
     )
+    return attribute_graphs(table, donors)
