@@ -14,7 +14,7 @@ import numpy as np
 from tracekit.categories import CONV
 from tracekit.classifying.attention_calls import AttentionCalls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
-from tracekit.classifying.factorized import Call, Images, temporal_calls
+from tracekit.classifying.factorized import Call, Images, Size, temporal_calls
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.labels import AXES, KINDS
@@ -87,7 +87,7 @@ def call_traits(
     images = _images(convolutions.values())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
-        roles, _ = temporal_calls([_call(calls, row) for row in rows.tolist()], images)
+        roles, _ = temporal_calls(_calls(calls, rows), images)
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
@@ -98,14 +98,15 @@ def call_traits(
     return CallTraits(axis, kind)
 
 
-def _call(calls: AttentionCalls, row: int) -> Call:
-    batch = int(calls.batch[row])
-    return Call(
-        int(calls.sequences[row]),
-        int(calls.query_length[row]),
-        int(calls.key_length[row]),
-        None if batch == NULL else batch,
-    )
+def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
+    """Return the sizes of calls: batches where all tell them, else batch times heads."""
+    has_heads = bool((calls.batch[rows] == NULL).any())
+    sequences = (calls.sequences if has_heads else calls.batch)[rows].tolist()
+    queries, keys = calls.query_length[rows].tolist(), calls.key_length[rows].tolist()
+    return [
+        Call(Size(count, length, length, has_heads), length == others)
+        for count, length, others in zip(sequences, queries, keys, strict=True)
+    ]
 
 
 def _axis_of(
