@@ -38,6 +38,7 @@ _QUESTIONS: Final = {
     "temporal": "temporal or not",
     "axis": "axis",
     "kind": "kind",
+    "causal": "causal or not",
 }
 
 

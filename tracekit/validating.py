@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from tracekit.analysis.graph_truth import with_replays
 from tracekit.analysis.truth import Truth, has_labels, truth_of
 from tracekit.analysis.validation import judge
 from tracekit.analysis.validation_totals import summaries
@@ -20,15 +22,16 @@ from tracekit.analysis.withholding import (
 from tracekit.api import load
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.classify import classify
+from tracekit.classifying.table import KernelTable
 from tracekit.errors import InputError
 from tracekit.linking.link import Linked, link
+from tracekit.linking.replays import replay_of
 from tracekit.loading.options import LoadOptions
-from tracekit.runfolder import TraceFile, open_run
+from tracekit.runfolder import EAGER_PASS, RICH, TraceFile, beside, open_run
 from tracekit.trace import Trace
 from tracekit.units import share_of
 from tracekit.validation_results import (
     Mode,
-    ModeAccuracy,
     RunValidation,
     UnusableRun,
     Validation,
@@ -40,8 +43,9 @@ if TYPE_CHECKING:
     PathInput = str | PathLike[str]
 
 TRUTH: Final = "truth.json"
-"""True categories of kernels by name, beside traces of compiled models."""
+"""True categories of kernels by their names, beside traces whose work is under no label."""
 
+_MOST_BYTES: Final = 16 * 2**20
 _NO_LABELS: Final = "holds no tracekit labels: collect with --label all"
 
 
@@ -51,10 +55,10 @@ def validate(
     *,
     cache: bool | Later = False,
 ) -> Validation:
-    """Return how well traces with labels are classified when the labels are taken out of them.
+    """Return how well labelled traces are classified once their labels are taken out of them.
 
-    A path is a trace, a run folder, or a folder of these. Inputs that cannot be used are listed in
-    `unusable`.
+    A path is a trace, a run folder, or a folder of these; several inputs that cannot be used are
+    listed in `unusable`. `cache` is as for `load`.
 
     Raises
     ------
@@ -65,63 +69,76 @@ def validate(
     runs: list[RunValidation] = []
     unusable: list[UnusableRun] = []
     errors: list[InputError] = []
-    for path in given:
+
+    def give_up(path: str, error: InputError) -> None:
+        errors.append(error)
+        unusable.append(UnusableRun(path, str(error)))
+
+    for path in map(fspath, given):
         try:
-            for file in _files(fspath(path)):
-                try:
-                    runs.append(_run(file, options, cache))
-                except InputError as error:
-                    errors.append(error)
-                    unusable.append(UnusableRun(file.path, str(error)))
+            files = _files(path)
         except InputError as error:
-            errors.append(error)
-            unusable.append(UnusableRun(fspath(path), str(error)))
+            give_up(path, error)
+            continue
+        for file in files:
+            try:
+                runs.append(_validated(file, lambda path: load(path, options, cache=cache)))
+            except InputError as error:
+                give_up(file.path, error)
     if not runs:
         raise errors[0] if errors else InputError("no input was given")
     return Validation(tuple(runs), summaries(runs), tuple(unusable))
 
 
-def _files(path: str) -> Iterator[TraceFile]:
-    """Give the traces behind a path; a folder without any stands for the folders inside it."""
+def _files(path: str) -> list[TraceFile]:
+    """Return the traces behind a path; a folder without any stands for the folders inside it."""
     try:
-        yield from open_run(path)
-        return
-    except InputError as error:
-        inside = _folders(path)
+        return [*open_run(path)]
+    except InputError:
+        inside = [file for folder in _folders(path) for file in _files_if_any(folder)]
         if not inside:
             raise
-        first = error
-    found = False
-    for folder in inside:
-        try:
-            files = open_run(str(folder))
-        except InputError:
-            continue
-        found = True
-        yield from files
-    if not found:
-        raise first
+        return inside
 
 
-def _folders(path: str) -> list[Path]:
+def _folders(path: str) -> list[str]:
     try:
-        return sorted(entry for entry in Path(path).iterdir() if entry.is_dir())
+        return sorted(str(entry) for entry in Path(path).iterdir() if entry.is_dir())
     except (OSError, ValueError):
         return []
 
 
-def _run(file: TraceFile, options: LoadOptions | None, cache: bool | Later) -> RunValidation:
-    trace = load(file.path, options, cache=cache)
+def _files_if_any(folder: str) -> tuple[TraceFile, ...]:
+    try:
+        return open_run(folder)
+    except InputError:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Eager:
+    """The eager pass of a run, with and without its labels."""
+
+    bare: Trace
+    labelled: Linked
+    truth: Truth
+
+
+def _validated(file: TraceFile, read: Callable[[str], Trace]) -> RunValidation:
+    trace = read(file.path)
     labelled = link(trace)
-    if not has_labels(trace):
+    names = _names_beside(file)
+    truth = truth_of(labelled, names)
+    eager = _eager_pass(file, labelled, read)
+    if eager is not None:
+        truth = with_replays(truth, labelled, eager.labelled, eager.truth)
+    if eager is None and not names and not has_labels(trace):
         raise InputError(f"{file.path}: {_NO_LABELS}")
-    truth = truth_of(labelled)
-    decidable = truth.is_decidable
-    dur_ns = labelled.dur_ns
+    dur_ns, decidable = labelled.dur_ns, truth.is_decidable
     time_ns, decidable_ns = int(dur_ns.sum()), int(dur_ns[decidable].sum())
     return RunValidation(
         path=file.path,
-        name=Path(file.folder).name if file.folder else Path(file.path).name,
+        name=Path(file.folder or file.path).name,
         kernels=len(labelled),
         time_ns=time_ns,
         decidable_kernels=int(decidable.sum()),
@@ -130,19 +147,56 @@ def _run(file: TraceFile, options: LoadOptions | None, cache: bool | Later) -> R
         truth={
             slug: int(dur_ns[truth.category == code].sum()) for code, slug in enumerate(CATEGORIES)
         },
-        modes=tuple(_modes(trace, labelled, truth)),
+        modes=tuple(
+            judge(table, truth, labelled, mode)
+            for mode, table in _tables(without_labels(trace), labelled.basis, eager)
+        ),
         warnings=(*trace.warnings, *labelled.warnings),
     )
 
 
-def _modes(trace: Trace, labelled: Linked, truth: Truth) -> Iterator[ModeAccuracy]:
-    bare = without_labels(trace)
-    views: list[tuple[Mode, Trace]] = [("rich", bare)]
-    if has_shapes(trace):
-        views.append(("no_shapes", without_shapes(bare)))
-    if len(trace.frames):
-        views.append(("no_modules", without_modules(bare)))
-    if len(trace.ops) and labelled.basis == "gpu":
-        views.append(("kernels_only", kernels_alone(bare)))
-    for mode, view in views:
-        yield judge(classify(link(view)), truth, labelled, mode)
+def _tables(bare: Trace, basis: str, eager: _Eager | None) -> Iterator[tuple[Mode, KernelTable]]:
+    """Give the kernel table of each mode that withholds something which the run has."""
+    donor = None if eager is None else eager.bare
+    both = [bare] if donor is None else [bare, donor]
+    yield "rich", _classified(bare, donor)
+    if any(map(has_shapes, both)):
+        yield "no_shapes", _classified(*map(without_shapes, both))
+    if any(len(trace.frames) for trace in both):
+        yield "no_modules", _classified(*map(without_modules, both))
+    if basis == "gpu" and any(len(trace.ops) for trace in both):
+        yield "kernels_only", _classified(kernels_alone(bare))
+    if donor is not None:
+        yield "no_eager", _classified(bare)
+
+
+def _classified(trace: Trace, donor: Trace | None = None) -> KernelTable:
+    return classify(link(trace), [] if donor is None else [classify(link(donor))])
+
+
+def _eager_pass(file: TraceFile, labelled: Linked, read: Callable[[str], Trace]) -> _Eager | None:
+    """Return the eager pass of a run that replays graphs, null where there is none."""
+    path = beside(file, EAGER_PASS) if file.pass_name == RICH else None
+    if path is None or not (replay_of(labelled) >= 0).any():
+        return None
+    trace = read(path)
+    eager = link(trace)
+    return _Eager(without_labels(trace), eager, truth_of(eager))
+
+
+def _names_beside(file: TraceFile) -> dict[str, str]:
+    """Return the true categories of kernels by name that stand beside a trace."""
+    import msgspec
+
+    path = beside(file, TRUTH)
+    if path is None:
+        return {}
+    try:
+        with Path(path).open("rb") as source:
+            said: Any = msgspec.json.decode(source.read(_MOST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    kernels = said.get("kernels") if isinstance(said, dict) else None
+    if not isinstance(kernels, dict):
+        return {}
+    return {name: slug for name, slug in kernels.items() if isinstance(slug, str)}

@@ -28,6 +28,10 @@ MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 """The modes, in the order in which tables show them."""
 
 
+Question = Literal["temporal", "axis", "kind", "causal"]
+"""Properties of attention work that labels name."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConfusedKernel:
     """A kernel that was given a wrong category: where it ran and what was said.
@@ -87,12 +91,12 @@ class ConfidenceBin:
 class AttentionAccuracy:
     """Accuracy of one property of attention work, where a label names it.
 
-    `temporal`: of what is attention and was taken for it, whether it runs along time. `axis` and
-    `kind`: what was said of the attention operator's kernels; `unknown_ns` of it is the time of
-    those of which nothing was said, which counts as wrong.
+    `temporal`: of what is attention and was taken for it, whether it runs along time. `axis`,
+    `kind`, `causal`: what was said of the attention operator's kernels; `unknown_ns` is the time
+    of those of which nothing was said, which counts as wrong.
     """
 
-    question: Literal["temporal", "axis", "kind"]
+    question: Question
     kernels: int
     time_ns: int
     right_ns: int

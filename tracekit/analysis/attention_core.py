@@ -56,15 +56,14 @@ def attention_cores(linked: Linked, spans: Forest, call_of: IntArray) -> Cores:
     order = np.lexsort((ops.start_ns[chosen], call))
     chosen, call = chosen[order], call[order]
     root = _outermost(parent, _named(linked, _PRODUCT_ROOT))
-    bounds = np.flatnonzero(np.diff(call, prepend=-1))
     found: list[tuple[int, int, int, int]] = []
-    for first, last in zip(bounds, np.append(bounds[1:], len(call)), strict=True):
-        rows = chosen[first:last]
+    for part in np.split(np.arange(len(call)), np.flatnonzero(np.diff(call)) + 1):
+        rows = chosen[part]
         anchors = _anchors(rows, *(kind[rows] for kind in kinds))
         if len(anchors):
             around = np.where(root[anchors] >= 0, root[anchors], anchors)
             begin, end = int(ops.start_ns[around].min()), int(ops.end_ns[around].max())
-            found.append((int(ops.thread[around[0]]), begin, end, int(call[first])))
+            found.append((int(ops.thread[around[0]]), begin, end, int(call[part[0]])))
     columns = np.array(found, np.int64).reshape(-1, 4).T
     return Cores(columns[0].astype(np.int32), columns[1], columns[2], columns[3])
 

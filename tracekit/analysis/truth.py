@@ -45,6 +45,8 @@ _WHOLE: Final = (CONV, LINEAR, NORM, EMBEDDING)
 """Categories of modules that the helpers inside them serve."""
 _HELPERS: Final = (ELEMENTWISE, MEMORY)
 _ATTENTION_CODES: Final = (CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION])
+_CAUSAL: Final = {"core:causal": 1, "core:full": 0}
+"""What the last part of a category label says of attention; a mask may be causal or not."""
 _COLLECTIVES: Final = ("nccl", "rccl")
 
 
@@ -53,12 +55,14 @@ class Truth:
     """What the labels say of each activity.
 
     `category` holds positions in `CATEGORIES`, -1 where undecidable. `axis` and `kind` hold
-    positions in `AXES` and `KINDS`, -1 unless the activity is attention whose label names them.
+    positions in `AXES` and `KINDS`, `causal` 1 or 0, all -1 unless the activity is attention whose
+    labels say it.
     """
 
     category: SmallArray
     axis: SmallArray
     kind: SmallArray
+    causal: SmallArray
 
     @property
     def is_decidable(self) -> BoolArray:
@@ -77,6 +81,7 @@ class _Meaning(NamedTuple):
     source: str
     category: str | None
     attention: AttentionLabel | None = None
+    causal: int = -1
 
 
 class _State(NamedTuple):
@@ -103,27 +108,28 @@ def truth_of(linked: Linked, names: Mapping[str, str] | None = None) -> Truth:
     state = _states(spans, meanings)
     category = np.full(len(linked), -1, np.int8)
     is_core = np.zeros(len(linked), np.bool_)
-    axis, kind = np.full(len(linked), -1, np.int8), np.full(len(linked), -1, np.int8)
+    axis, kind, causal = (np.full(len(linked), -1, np.int8) for _ in range(3))
     if len(spans):
         forest = build_forest(spans.thread, spans.start_ns, spans.end_ns)
         codes = np.array([-1 if s.category is None else CODE_OF[s.category] for s in state])
         of_core = np.array([s.source == "core" for s in state], np.bool_)
-        axes, kinds = _attention_of(forest.order, forest.parent, meanings)
+        properties = _properties(forest.order, forest.parent, meanings)
         for thread, time_ns in _places(linked):
             rest = np.flatnonzero((category < 0) & (thread >= 0))
             row = forest.innermost_at(thread[rest], time_ns[rest])
             rest, row = rest[row >= 0], row[row >= 0]
             category[rest], is_core[rest] = codes[row], of_core[row]
-            axis[rest], kind[rest] = axes[row], kinds[row]
+            axis[rest], kind[rest], causal[rest] = properties[:, row]
     category[is_core & in_projection(linked, linked.forward_op)] = -1
     _add_names(linked, category, names or {})
     _correct(linked, category)
     is_attention = np.isin(category, _ATTENTION_CODES)
-    axis[~is_attention], kind[~is_attention] = -1, -1
+    for column in (axis, kind, causal):
+        column[~is_attention] = -1
     is_temporal = category == CODE_OF[TEMPORAL_ATTENTION]
     axis[is_temporal] = AXES.index(TEMPORAL)
     axis[(axis == AXES.index(TEMPORAL)) & ~is_temporal] = -1
-    return Truth(category, axis, kind)
+    return Truth(category, axis, kind, causal)
 
 
 def has_labels(trace: Trace) -> bool:
@@ -151,7 +157,8 @@ def _meaning(text: str) -> _Meaning | None:
         return _Meaning("attn", None, attention)
     category = parse_category(text)
     if category is not None:
-        return _Meaning("cat", category)
+        said = text.split("|")[3:]
+        return _Meaning("cat", category, causal=_CAUSAL.get(said[0], -1) if said else -1)
     module = parse_module(text)
     category = category_of_class(module.class_name or "") if module is not None else None
     return None if category is None else _Meaning("mod", category)
@@ -160,8 +167,12 @@ def _meaning(text: str) -> _Meaning | None:
 def _with_cores(
     linked: Linked, spans: Spans, meanings: list[_Meaning]
 ) -> tuple[Spans, list[_Meaning]]:
-    """Add what lies between the bounds of each attention operator as labels of their own."""
-    if not any(meaning.attention for meaning in meanings):
+    """Add what lies between the bounds of each attention operator as labels of their own.
+
+    A trace with labels of categories says by itself where attention is.
+    """
+    says_itself = any(meaning.source == "cat" for meaning in meanings)
+    if says_itself or not any(meaning.attention for meaning in meanings):
         return spans, meanings
     forest = build_forest(spans.thread, spans.start_ns, spans.end_ns)
     call_of = np.full(len(spans), -1, np.int64)
@@ -215,19 +226,19 @@ def _inside(outer: _State, label: _Meaning) -> _State:
     return own
 
 
-def _attention_of(
-    order: IntArray, parent: IntArray, meanings: list[_Meaning]
-) -> tuple[SmallArray, SmallArray]:
-    """Return axis and kind of the innermost attention label around each label, or that it is."""
-    axis, kind = np.full(len(meanings), -1, np.int8), np.full(len(meanings), -1, np.int8)
+def _properties(order: IntArray, parent: IntArray, meanings: list[_Meaning]) -> SmallArray:
+    """Return axis, kind and causality that hold inside each label, three rows of them."""
+    found = np.full((3, len(meanings)), -1, np.int8)
     for row in order.tolist():
         label, above = meanings[row].attention, parent[row]
         if label is not None:
-            axis[row] = -1 if label.axis is None else AXES.index(label.axis)
-            kind[row] = -1 if label.kind is None else KINDS.index(label.kind)
+            found[0, row] = -1 if label.axis is None else AXES.index(label.axis)
+            found[1, row] = -1 if label.kind is None else KINDS.index(label.kind)
         elif above >= 0:
-            axis[row], kind[row] = axis[above], kind[above]
-    return axis, kind
+            found[:, row] = found[:, above]
+        if meanings[row].causal >= 0:
+            found[2, row] = meanings[row].causal
+    return found
 
 
 def _places(linked: Linked) -> list[tuple[IntArray, IntArray]]:

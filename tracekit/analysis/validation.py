@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from tracekit.classifying.table import KernelTable
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
-from tracekit.trace import BoolArray, FloatArray, IntArray
+from tracekit.trace import AnyArray, BoolArray, FloatArray, IntArray
 from tracekit.units import share_of
 from tracekit.validation_results import (
     AttentionAccuracy,
@@ -31,6 +31,7 @@ from tracekit.validation_results import (
     EvidenceAccuracy,
     Mode,
     ModeAccuracy,
+    Question,
 )
 
 BINS: Final = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
@@ -226,13 +227,15 @@ def _attention(judged: _Judged) -> tuple[AttentionAccuracy, ...]:
     both = truth.is_attention[rows] & taken
     is_split_right = (judged.true == temporal) == (judged.given == temporal)
     found = [_answered(judged, "temporal", both, is_split_right, np.zeros(len(rows), np.bool_))]
-    questions: tuple[tuple[Literal["axis", "kind"], IntArray, IntArray], ...] = (
-        ("axis", truth.axis[rows].astype(np.int64), _common(table.axes, table.axis, AXES)[rows]),
-        ("kind", truth.kind[rows].astype(np.int64), _common(table.kinds, table.kind, KINDS)[rows]),
+    questions: tuple[tuple[Question, AnyArray, AnyArray], ...] = (
+        ("axis", truth.axis, _common(table.axes, table.axis, AXES)),
+        ("kind", truth.kind, _common(table.kinds, table.kind, KINDS)),
+        ("causal", truth.causal, table.causal),
     )
     for question, true, given in questions:
-        asked = (true >= 0) & truth.is_attention[rows]
-        found.append(_answered(judged, question, asked, true == given, given < 0))
+        asked = true[rows] >= 0
+        is_right = np.asarray(true[rows] == given[rows])
+        found.append(_answered(judged, question, asked, is_right, given[rows] < 0))
     return tuple(row for row in found if row.kernels)
 
 
@@ -244,7 +247,7 @@ def _common(values: Sequence[str], codes: IntArray, known: Sequence[str]) -> Int
 
 def _answered(
     judged: _Judged,
-    question: Literal["temporal", "axis", "kind"],
+    question: Question,
     asked: BoolArray,
     is_right: BoolArray,
     is_unknown: BoolArray,
