@@ -130,7 +130,7 @@ def confidence_cells(result: Validation) -> Cells:
 def other_cells(result: Validation) -> Cells:
     """Return what share of decidable time is put into `other`, and what attention is known."""
     modes = [row.mode for row in result.overall]
-    rows = [("Wrongly in other", *(format_other(row.total) for row in result.overall))]
+    rows = [("Wrongly in other", *(small_share(row.total.other_share) for row in result.overall))]
     for question, title in _QUESTIONS.items():
         found = [_answer(row.total, question) for row in result.overall]
         if any(found):
@@ -140,31 +140,20 @@ def other_cells(result: Validation) -> Cells:
     return Cells(headers, rows, words=(0,))
 
 
-def format_other(result: ModeAccuracy) -> str:
-    """Return the share of decidable time that was wrongly put into `other`."""
-    return MISSING if result.other_share is None else f"{100 * result.other_share:.2f}%"
-
-
 def confusion_cells(result: ModeSummary, most: int, examples: int) -> Cells:
     """Return the largest confusions of one mode over all runs, with the kernels in question."""
-    headers = (f"{TITLE_OF[result.mode]}: wrong", "Time", "Kernel", "Because")
+    headers = (f"{TITLE_OF[result.mode]}: wrong", "Time", "Kernel", "of it", "Because")
     rows: list[Row] = []
     for row in result.total.confusions[:most]:
-        pair = f"{label_of(row.truth)} → {label_of(row.category)}"
+        pair = (f"{label_of(row.truth)} → {label_of(row.category)}", small_share(row.time_share))
         for index, kernel in enumerate(row.examples[:examples]):
-            share = share_of(kernel.time_ns, result.total.time_ns)
-            rows.append(
-                (
-                    "" if index else pair,
-                    accuracy_of_part(share),
-                    readable_name(kernel.name),
-                    clean(kernel.reason),
-                )
-            )
-    return Cells(headers, rows, names=(2, 3), words=(0,))
+            part = share_of(kernel.time_ns, row.time_ns)
+            shown = (readable_name(kernel.name), _whole_percent(part), clean(kernel.reason))
+            rows.append((*(("", "") if index else pair), *shown))
+    return Cells(headers, rows, names=(2, 4), words=(0,))
 
 
-def accuracy_of_part(share: float | None) -> str:
+def small_share(share: float | None) -> str:
     """Return a small share as a percentage with two decimals."""
     return MISSING if share is None else f"{100 * share:.2f}%"
 
@@ -179,10 +168,16 @@ def matrix_cells(result: ModeAccuracy) -> Cells:
     rows = []
     for code in used:
         row_ns = sum(result.matrix[code])
+        if not row_ns:
+            continue
         shares = (share_of(result.matrix[code][given], row_ns) for given in used)
-        cells = ("" if not share else accuracy_of_part(share) for share in shares)
+        cells = ("" if not share else small_share(share) for share in shares)
         rows.append((_name(code), format_ns(row_ns), *cells))
     return Cells(("True \\ given", "Time", *map(_name, used)), rows, words=(0,))
+
+
+def _whole_percent(share: float | None) -> str:
+    return MISSING if share is None else f"{share:.0%}"
 
 
 def _name(code: int) -> str:

@@ -65,7 +65,7 @@ def validate(
     InputError
         None of the inputs can be used, or none holds labels.
     """
-    given = [paths] if isinstance(paths, str | PathLike) else list(paths)
+    given = [fspath(path) for path in ([paths] if isinstance(paths, str | PathLike) else paths)]
     runs: list[RunValidation] = []
     unusable: list[UnusableRun] = []
     errors: list[InputError] = []
@@ -74,7 +74,7 @@ def validate(
         errors.append(error)
         unusable.append(UnusableRun(path, str(error)))
 
-    for path in map(fspath, given):
+    for path in given:
         try:
             files = _files(path)
         except InputError as error:
