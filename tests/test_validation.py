@@ -344,6 +344,17 @@ def test_names_beside_a_trace(tmp_path: Path) -> None:
         tracekit.validate(tmp_path)
 
 
+def test_cpu_only_traces(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.annotation("tk1|mod|net.proj|Linear", 0, 100)
+    b.op("aten::linear", 0, 60, **{"Input Dims": [[4, 8]]})
+    b.op("aten::addmm", 10, 40)
+    b.op("aten::cat", 200, 40)
+    (run,) = tracekit.validate(b.write(tmp_path / "t.json")).runs
+    assert (run.kernels, run.decidable_kernels, run.truth["linear"]) == (2, 1, 40)
+    assert [(part.mode, part.accuracy) for part in run.modes] == [("rich", 1.0), ("no_shapes", 1.0)]
+
+
 # What cannot be used
 
 
