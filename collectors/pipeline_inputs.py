@@ -193,10 +193,8 @@ class _Call:
         for side in (self.found.get(name), self._options.model.size, self._default(name)):
             if isinstance(side, int):
                 return side
-        sample = getattr(self._pipeline, "default_sample_size", None)
-        if isinstance(sample, int):
-            return sample * int(getattr(self._pipeline, "vae_scale_factor", 8))
-        return _SIZE
+        latent = _latent_side(self._pipeline)
+        return latent * int(getattr(self._pipeline, "vae_scale_factor", 8)) if latent else _SIZE
 
     def _frames(self) -> int:
         for name in _NAMES["frames"]:
@@ -204,6 +202,16 @@ class _Call:
                 if isinstance(count, int):
                     return count
         return self._options.model.frames or _FRAMES
+
+
+def _latent_side(pipeline: Any) -> int | None:
+    """Return the side that the model samples at by its configuration, null where it says none."""
+    models = (getattr(pipeline, name, None) for name in ("unet", "transformer"))
+    sides = [getattr(getattr(model, "config", None), "sample_size", None) for model in models]
+    for side in (getattr(pipeline, "default_sample_size", None), *sides):
+        if isinstance(side, int):
+            return side
+    return None
 
 
 def _random_images(width: int, height: int, frames: int | None) -> Any:

@@ -42,17 +42,22 @@ _ENDS: Final = ("step", "step_pred")
 
 
 def components_of(pipeline: Any) -> dict[str, Any]:
-    """Return what a pipeline holds by name, its own first, then that of pipelines inside it."""
+    """Return what a pipeline holds by name, its own first, then that of pipelines inside it.
+
+    What it holds under two names has the first.
+    """
     own = {name: value for name, value in vars(pipeline).items() if not name.startswith("_")}
-    found = {name: value for name, value in own.items() if not is_pipeline(value)}
-    seen = {id(value) for value in found.values()}
-    for name, value in own.items():
-        if is_pipeline(value) and value is not pipeline:
-            for inner, part in components_of(value).items():
-                if id(part) not in seen:
-                    seen.add(id(part))
-                    found[f"{name}_{inner}"] = part
-    return found
+    inside = {
+        f"{name}_{inner}": part
+        for name, value in own.items()
+        if is_pipeline(value) and value is not pipeline
+        for inner, part in components_of(value).items()
+    }
+    found: dict[int, tuple[str, Any]] = {}
+    for name, value in {**own, **inside}.items():
+        if not is_pipeline(value):
+            found.setdefault(id(value), (name, value))
+    return dict(found.values())
 
 
 def is_pipeline(value: object) -> bool:
@@ -117,7 +122,8 @@ def _is_denoiser(name: str, part: torch.nn.Module) -> bool:
         return False
     # Behind `torch.compile` stands a class that says nothing.
     kind = type(getattr(part, "_orig_mod", part))
-    return bool(_DENOISER.search(name) or _DENOISING_CODE.search(kind.__module__))
+    is_of_diffusers = _DENOISING_CODE.search(kind.__module__) and not name.endswith("adapter")
+    return bool(_DENOISER.search(name) or is_of_diffusers)
 
 
 def _wrap_call(

@@ -185,8 +185,9 @@ def _not_loaded(path: str, error: Exception, *, local: Path | None) -> Exception
     if isinstance(error, ImportError):
         return MissingDependencyError(f"{path}: needs a library that is not installed: {text}")
     if local is None:
+        why = _line(error.__cause__ or error.__context__ or error)
         return InputError(
-            f"{path}: is no folder here, is not in the hub's cache, and cannot be fetched ({text})"
+            f"{path}: is no folder here, is not in the hub's cache, and cannot be fetched ({why})"
         )
     return InputError(f"{path}: cannot be loaded as a pipeline: {text}")
 
