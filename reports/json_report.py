@@ -15,7 +15,11 @@ def render(result: Analysis | AnalysisSet) -> str:
     Times are integer ns, shares 0–1. A number that is not finite becomes null, and what UTF-8
     cannot hold (a file name of broken bytes) becomes U+FFFD.
     """
-    contract = as_contract(result)
+    return as_text(as_contract(result))
+
+
+def as_text(contract: dict[str, Any]) -> str:
+    """Return plain dicts and lists as JSON text, as `render` does."""
     try:
         encoded = msgspec.json.encode(contract)
     except UnicodeEncodeError:
@@ -52,6 +56,6 @@ def _encodable(value: Any) -> Any:
         return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_encodable(item) for item in value]
     return value

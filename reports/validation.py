@@ -41,9 +41,10 @@ def render_validation(
 def _json(result: Validation) -> str:
     import msgspec
 
+    from tracekit.reports.json_report import as_text
+
     fields = msgspec.to_builtins(result)
-    ordered = {"schema": fields.pop("schema"), **fields}
-    return msgspec.json.format(msgspec.json.encode(ordered), indent=2).decode() + "\n"
+    return as_text({"schema": fields.pop("schema"), **fields})
 
 
 def _text(result: Validation, width: int, color: bool) -> str:

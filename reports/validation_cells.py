@@ -69,10 +69,13 @@ def summary(result: Validation) -> str:
     """Return in a sentence how much of the work is decidable."""
     time_ns = sum(run.time_ns for run in result.runs)
     decidable_ns = sum(run.decidable_ns for run in result.runs)
-    count = len(result.runs)
+    count, bases = len(result.runs), {run.basis for run in result.runs}
+    what = (
+        {"gpu": "GPU time", "cpu": "CPU ops' own time"}[bases.pop()] if len(bases) == 1 else "time"
+    )
     return (
         f"The labels of {count} {plural(count, 'run')} decide {format_ns(decidable_ns)} "
-        f"({format_share(share_of(decidable_ns, time_ns))}) of {format_ns(time_ns)} of GPU time. "
+        f"({format_share(share_of(decidable_ns, time_ns))}) of {format_ns(time_ns)} of {what}. "
         "Accuracy by this time, with every label removed:"
     )
 

@@ -350,8 +350,10 @@ def test_cpu_only_traces(tmp_path: Path) -> None:
     b.op("aten::linear", 0, 60, **{"Input Dims": [[4, 8]]})
     b.op("aten::addmm", 10, 40)
     b.op("aten::cat", 200, 40)
-    (run,) = tracekit.validate(b.write(tmp_path / "t.json")).runs
+    result = tracekit.validate(b.write(tmp_path / "t.json"))
+    (run,) = result.runs
     assert (run.kernels, run.decidable_kernels, run.truth["linear"]) == (2, 1, 40)
+    assert "of 80 ns of CPU ops' own time" in render_validation(result, "text")
     assert [(part.mode, part.accuracy) for part in run.modes] == [("rich", 1.0), ("no_shapes", 1.0)]
 
 
@@ -395,6 +397,13 @@ def test_json_follows_the_schema(tmp_path: Path) -> None:
     assert next(iter(written)) == "schema"
     assert written["schema"] == "tracekit.validation/1"
     assert written["categories"] == list(CATEGORIES)
+    assert [run["basis"] for run in written["runs"]] == ["gpu", "gpu"]
+
+
+def test_json_of_names_that_are_no_text(tmp_path: Path) -> None:
+    result = tracekit.validate(work().write(tmp_path / "t.json"))
+    odd = replace(result, runs=(replace(result.runs[0], path="\udcff.json"),))
+    assert json.loads(render_validation(odd, "json"))["runs"][0]["path"] == "\ufffd.json"
 
 
 @pytest.mark.usefixtures("erring")

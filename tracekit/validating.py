@@ -139,6 +139,7 @@ def _validated(file: TraceFile, read: Callable[[str], Trace]) -> RunValidation:
     return RunValidation(
         path=file.path,
         name=Path(file.folder or file.path).name,
+        basis="gpu" if labelled.basis == "gpu" else "cpu",
         kernels=len(labelled),
         time_ns=time_ns,
         decidable_kernels=int(decidable.sum()),

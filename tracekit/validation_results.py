@@ -133,12 +133,14 @@ class ModeAccuracy:
 class RunValidation:
     """One trace held against its labels.
 
-    `kernels` and `time_ns` count all GPU activities, `truth` the decidable time by category.
+    `kernels` and `time_ns` count all GPU activities (with `basis` "cpu" the ops that do the work),
+    `truth` the decidable time by category.
     `modes` holds those modes that withhold something which this trace has.
     """
 
     path: str
     name: str
+    basis: Literal["gpu", "cpu"]
     kernels: int
     time_ns: int
     decidable_kernels: int

@@ -22,7 +22,12 @@ _TABLE: Final = (
     (LINEAR, re.compile(r"^Conv1D$")),
     (CONV, re.compile(r"Conv(?:Transpose)?[123]d|^LoRACompatibleConv$")),
     (LINEAR, re.compile(r"Linear(?:4bit|8bitLt|NF4|FP4)?$")),
-    (NORM, re.compile(r"Norm(?:[123]d|Fp32|ChannelsFirst|ExpFp32|Gated|NoBias)?$")),
+    (
+        NORM,
+        re.compile(
+            r"(?<!Weight)(?<!Spectral)Norm(?:[123]d|Fp32|ChannelsFirst|ExpFp32|Gated|NoBias)?$"
+        ),
+    ),
     (EMBEDDING, re.compile(r"^Embedding(?:Bag)?$|WordEmbedding$")),
     (
         ELEMENTWISE,

@@ -37,7 +37,7 @@ from tracekit.validation_results import (
 BINS: Final = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Bounds of the bins of confidence; the last one includes 1."""
 
-EXAMPLES: Final = 5
+EXAMPLES: Final = 10
 """Kernels that are shown of a confusion."""
 
 _COUNT: Final = len(CATEGORIES)
