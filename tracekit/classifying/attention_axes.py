@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import Final
@@ -161,7 +161,7 @@ def _convolution(tensors: tuple[Shape, ...]) -> _Convolution | None:
     return _Convolution(tensors[0][0], depths, tuple(dict.fromkeys(prod(s[-2:]) for s in sizes)))
 
 
-def _images(convolutions: Iterator[_Convolution] | Sequence[_Convolution]) -> Images:
+def _images(convolutions: Iterable[_Convolution]) -> Images:
     distinct = set(convolutions)
     return Images(
         frozenset((c.batch, plane) for c in distinct if c.depths == (1,) for plane in c.planes),

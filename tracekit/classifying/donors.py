@@ -170,6 +170,13 @@ class Donor:
             return Found.nothing(len(query))
         return self._found_roughly(query, self._partners(query, self._of_stage(stage)))
 
+    def find_here(self, query: Elements) -> Found:
+        """Return what each node is where it is known that they stand here."""
+        partner = np.full(len(query), -1, np.int64)
+        x, y = aligned(query, self.index.elements)
+        partner[x] = y
+        return self._found_roughly(query, partner)
+
     def rest(self, found: Found) -> Donor | None:
         """Return the kernels around those found, without them: where other branches must be."""
         mine = found.row[found.donor == self.number]
@@ -217,27 +224,40 @@ class Donor:
 
         What one place leaves over is looked for again: a graph may repeat what stands here once.
         """
-        partner = np.full(len(query), -1, np.int64)
-        stretches = [(0, len(query))]
-        for _ in range(_MOST_STRETCHES):
-            if not stretches:
-                break
-            first, end = stretches.pop()
-            part = query.take(slice(first, end))
-            window = self.index.window(part, favoured)
-            if window is None:
-                continue
-            x, y = aligned(part, self.index.elements.take(slice(*window)))
-            y = y + window[0]
-            exact = part.name[x] == self.index.elements.name[y]
-            is_whole = end - first == len(query)
-            if np.count_nonzero(exact) < (4 if is_whole else _SURE_REST * len(part)):
-                continue
-            partner[first + x] = y
-            edges = np.concatenate([[first - 1], first + x, [end]])
+        count = len(query)
+        partner = np.full(count, -1, np.int64)
+        tried: set[tuple[int, int]] = set()
+        # What is longer than all that stands here repeats parts of it.
+        fits = 2 * count <= 3 * len(self.index)
+        longest = count if fits else max(len(self.index) // 2, _SHORTEST)
+        stretch: tuple[int, int] | None = (0, min(count, longest))
+        while stretch is not None and len(tried) < _MOST_STRETCHES:
+            tried.add(stretch)
+            x, y = self._aligned(query.take(slice(*stretch)), favoured)
+            x += stretch[0]
+            names = np.count_nonzero(query.name[x] == self.index.elements.name[y])
+            enough = _SHORTEST // 2
+            if len(tried) > 1:
+                enough = max(_SHORTEST, int(_SURE_REST * _span(x)))
+            if names >= enough:
+                partner[x] = y
+                _repeat(query, partner, x)
+            edges = np.concatenate([[-1], np.flatnonzero(partner >= 0), [count]])
             wide = np.flatnonzero(np.diff(edges) > 2 * _SHORTEST)
-            stretches += [(int(edges[at]) + 1, int(edges[at + 1])) for at in wide]
+            left = [
+                (first, min(first + longest, int(edges[at + 1])))
+                for at in wide
+                for first in range(int(edges[at]) + 1, int(edges[at + 1]), longest)
+            ]
+            stretch = next((part for part in left if part not in tried), None)
         return partner
+
+    def _aligned(self, part: Elements, favoured: BoolArray | None) -> tuple[IntArray, IntArray]:
+        window = self.index.window(part, favoured)
+        if window is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        x, y = aligned(part, self.index.elements.take(slice(*window)))
+        return x, y + window[0]
 
     def _found_roughly(self, query: Elements, partner: IntArray) -> Found:
         found = Found.nothing(len(query))
@@ -281,3 +301,21 @@ def _support(diagonal: IntArray, x: IntArray) -> FloatArray:
     within = np.minimum(x + _NEAR, len(diagonal) - 1) - np.maximum(x - _NEAR, 0) + 1
     share: FloatArray = near / within
     return share
+
+
+def _span(x: IntArray) -> int:
+    return int(x[-1] - x[0]) + 1 if len(x) else 0
+
+
+def _repeat(query: Elements, partner: IntArray, x: IntArray) -> None:
+    """Give what stands elsewhere in a graph as it stands here the same partners."""
+    length = _span(x)
+    if 2 * length > len(query) or (partner < 0).sum() < length:
+        return
+    begin = int(x[0])
+    here = partner[begin : begin + length].copy()
+    end = 0
+    for place in Index(query).occurrences(query.take(slice(begin, begin + length))).tolist():
+        if place >= end and (partner[place : place + length] < 0).all():
+            partner[place : place + length] = here
+            end = place + length

@@ -168,7 +168,7 @@ class _Graphs:
             for branch in graph.branches:
                 nodes = np.arange(first, first + len(branch))
                 first += len(branch)
-                found = None if around is None else around.find(branch, graph.stage)
+                found = None if around is None else around.find_here(branch)
                 if found is None or (found.how == NONE).all():
                     found = donor.find(branch, graph.stage)
                 around = donor.rest(found) if around is None else around.rest(found) or around
@@ -194,7 +194,8 @@ class _Graphs:
 
 def _cut_off(graph: _Distinct, whole: _Distinct, found: Found) -> Found | None:
     """Return what was found for a graph that is the end or the beginning of another."""
-    if len(graph.branches) > 1 or len(graph) < _SHORTEST_REST or graph.device != whole.device:
+    same = (graph.device, graph.stage) == (whole.device, whole.stage)
+    if len(graph.branches) > 1 or len(graph) < _SHORTEST_REST or not same:
         return None
     mine, codes = graph.branches[0].exact, whole.branches[0].exact
     count = len(mine)
@@ -234,6 +235,9 @@ class _Changed:
     def of(cls, table: KernelTable, nodes: IntArray) -> _Changed:
         """Begin with what the table says."""
         nothing = np.full(len(table), -1, np.int64)
+        before = table.from_donors or FromDonors(
+            module=nothing, modules=(), op=nothing, ops=(), phase=nothing.astype(np.int8)
+        )
         return cls(
             old=table,
             nodes=nodes,
@@ -243,13 +247,18 @@ class _Changed:
             confidence=table.confidence.copy(),
             reason=table.reason.copy(),
             causal=table.causal.copy(),
-            phase=np.full(len(table), -1, np.int8),
-            texts={"axis": table.axes, "kind": table.kinds, "module": (), "op": ()},
+            phase=before.phase.copy(),
+            texts={
+                "axis": table.axes,
+                "kind": table.kinds,
+                "module": before.modules,
+                "op": before.ops,
+            },
             codes={
                 "axis": table.axis.copy(),
                 "kind": table.kind.copy(),
-                "module": nothing,
-                "op": nothing.copy(),
+                "module": before.module.copy(),
+                "op": before.op.copy(),
             },
         )
 
@@ -291,7 +300,7 @@ class _Changed:
         agrees = _agrees(old.category[rows], given.category[partner])
         taken = agrees | np.isnan(confidence) | (confidence > own)
         taken &= old.evidence[rows] != _ANNOTATION
-        taken &= (how != BETWEEN) | (is_weak & (own <= _MOST_BETWEEN))
+        taken &= (how != BETWEEN) | (is_weak & (agrees | (own <= _MOST_BETWEEN)))
         return taken, np.where(agrees, np.maximum(confidence, own), confidence)
 
     def _take_text(self, name: str, texts: tuple[str, ...], code: IntArray, rows: IntArray) -> None:

@@ -21,7 +21,9 @@ from tracekit.classifying.triton_names import is_triton_name
 
 _SOFTMAX: Final = re.compile(r"soft_?max")
 _REDUCTION: Final = re.compile(r"split_?k|epilogue|streamk|reduce")
-_LAYOUT: Final = re.compile(r"nchw|nhwc|transpose|tensortransform|offsets|scalepacked|im2_?col|pad")
+_LAYOUT: Final = re.compile(
+    r"nchw_?(?:to|2)|nhwc_?(?:to|2)|transpose|tensortransform|offsets|scalepacked|im2_?col"
+)
 _SCAN: Final = re.compile(r"reduce_kernel|scan|cumsum|dropout|upsampl|pool|multi_tensor")
 _WHOLE: Final = (ATTENTION, NORM, EMBEDDING, COMMUNICATION)
 
