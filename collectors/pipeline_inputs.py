@@ -100,8 +100,9 @@ class _Call:
     def take_given(self) -> None:
         """Take the arguments that the user has named, images by their path."""
         for name, value in self._options.arguments.items():
-            if name not in self._parameters and not self._takes_more:
-                near = difflib.get_close_matches(name, self._parameters, n=1)
+            near = difflib.get_close_matches(name, self._parameters, n=1)
+            # Many swallow any name, for the sake of old ones.
+            if name not in self._parameters and (near or not self._takes_more):
                 hint = f"did you mean {near[0]}?" if near else f"{self._name} takes none such"
                 raise UsageError(f"--pipeline-arg {name}: {hint}")
             self.found[name] = _read_images(value) if _IMAGES.search(name) else value

@@ -1,4 +1,4 @@
-"""Tiny pipelines with random weights, built without a network; needs torch, diffusers, transformers.
+"""Tiny pipelines with random weights, built without a network; needs diffusers.
 
 Each takes milliseconds a step on a CPU. What they are given and where they are wide follows
 diffusers' own tests of these classes.

@@ -15,7 +15,6 @@ pytest.importorskip("transformers")
 
 import pipeline_builders as builders  # noqa: E402
 from pipeline_builders import Marks  # noqa: E402
-
 from tracekit.collectors.everywhere import staged_everywhere  # noqa: E402
 from tracekit.collectors.patching import Patches  # noqa: E402
 from tracekit.collectors.pipeline_stages import denoisers_of, modules_of  # noqa: E402
