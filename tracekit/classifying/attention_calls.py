@@ -8,11 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.categories import ATTENTION
+from tracekit.categories import ATTENTION, MEMORY
 from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_rules import rule_for_op
 from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.triton_names import is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
@@ -191,8 +192,12 @@ def _is_helper(linked: Linked, rows: IntArray) -> np.ndarray[tuple[int], np.dtyp
     """Return which activities copy, cast or fill, under ops that do nothing else."""
     ops, names = linked.trace.ops, linked.trace.strings
     rules = [rule_for_op(name) for name in names]
-    is_other = np.array([rule is not None and not rule.helper for rule in rules], np.bool_)
-    is_helper = np.array([rule is not None and rule.helper for rule in rules], np.bool_)
+    helps = [
+        rule is not None and (rule.helper or (is_triton_name(name) and rule.category == MEMORY))
+        for name, rule in zip(names, rules, strict=True)
+    ]
+    is_helper = np.array(helps, np.bool_)
+    is_other = np.array([rule is not None for rule in rules], np.bool_) & ~is_helper
     op = linked.op[rows]
     other = nearest_marked(linked.ops.parent, is_other[ops.name]) >= 0
     helper = nearest_marked(linked.ops.parent, is_helper[ops.name]) >= 0

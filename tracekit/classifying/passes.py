@@ -23,6 +23,7 @@ from tracekit.categories import (
 from tracekit.classifying.kernel_names import verdict_for_kernel_name
 from tracekit.classifying.op_rules import OpRule, rule_for_op
 from tracekit.classifying.situation import Situation, Verdict
+from tracekit.classifying.triton_names import is_triton_name
 
 _CAST_KERNEL: Final = re.compile(
     r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
@@ -38,6 +39,8 @@ _WHY_TEMPORAL: Final = {
     "annotation": "along time, as its label says",
     "shape": "along time, as the shapes of the calls say",
 }
+
+_MAY_SERVE: Final = (ELEMENTWISE, MEMORY, LINEAR, OTHER)
 
 Pass = Callable[[Situation], Verdict | None]
 
@@ -67,8 +70,12 @@ def by_decisive_op(situation: Situation) -> Verdict | None:
     """Decide by an op that everything inside it serves: a convolution, a linear layer."""
     for name in (*situation.op_stack, *situation.backward_stack):
         rule = rule_for_op(name)
-        if rule is not None and rule.decisive:
-            return _on_axis(situation, Verdict(rule.category, "op", _serves(situation, name)))
+        if rule is None or not rule.decisive:
+            continue
+        # What Inductor fused between the products of an attention operator is its own.
+        if situation.in_attention and is_triton_name(name) and rule.category in _MAY_SERVE:
+            continue
+        return _on_axis(situation, Verdict(rule.category, "op", _serves(situation, name)))
     return None
 
 

@@ -1,7 +1,7 @@
 """What the names of Inductor's Triton kernels say: they list the operations that were fused.
 
 Inductor keeps matrix products and convolutions outside its pointwise and reduction kernels, so
-there `addmm` or `convolution` means only that an epilogue was fused in. Names hold at most ten
+there `addmm` or `convolution` means that its bias, a cast or a change of layout was fused in. Names hold at most ten
 operations in some versions, and none in the oldest (`triton__0d1d2d`).
 """
 
@@ -47,6 +47,7 @@ _TEMPLATE_WORDS: Final = frozenset(word for words, _, _ in _TEMPLATES for word i
 _KNOWN: Final = frozenset(RULES) | _TEMPLATE_WORDS | {"backward", "prepare_softmax_online"}
 _MEANS: Final = frozenset({"mean", "sum"})
 _SQUARES: Final = frozenset({"pow", "square", "mul"})
+_BATCHED: Final = frozenset({"bmm", "baddbmm", "addbmm", "matmul"})
 _SOFTMAX: Final = frozenset({"softmax", "safe_softmax", "log_softmax", "prepare_softmax_online"})
 
 
@@ -104,26 +105,40 @@ def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:
 
 
 def _of_fusion(operations: frozenset[str], kind: str | None) -> tuple[str, float]:
+    """Return the category of the most expensive of the operations.
+
+    A norm's statistics or scaling is work of this kernel; of a convolution, a product or an
+    attention it holds the bias, the layout or the casts, which belong to that operation.
+    """
     held = {rule.category for name in operations if (rule := RULES.get(name)) is not None}
     if NORM in held:
         return NORM, 0.9
     if _is_written_norm(operations, kind):
         return NORM, 0.75
+    for category in (CONV, ATTENTION):
+        if category in held:
+            return category, 0.7
+    if LINEAR in held - _only_wrapped(operations):
+        return LINEAR, 0.6
     if operations & _SOFTMAX:
         return ELEMENTWISE, 0.4
     if EMBEDDING in held:
         return EMBEDDING, 0.8
     if "sort" in operations or "topk" in operations:
         return OTHER, 0.8
-    # A product's or a convolution's name stands for its bias, an attention's for a layout change.
-    external = held & {LINEAR, CONV}
     if ELEMENTWISE in held:
         return ELEMENTWISE, 0.6 if MEMORY in held else 0.8
-    if external:
-        return ELEMENTWISE, 0.5
+    if LINEAR in held:
+        return LINEAR, 0.5
     if OTHER in held:
         return OTHER, 0.6
     return MEMORY, 0.7
+
+
+def _only_wrapped(operations: frozenset[str]) -> frozenset[str]:
+    """Return LINEAR where only batched products are named: context tells what these serve."""
+    products = {name for name in operations if (r := RULES.get(name)) and r.category == LINEAR}
+    return frozenset({LINEAR}) if products <= _BATCHED else frozenset()
 
 
 def _is_written_norm(operations: frozenset[str], kind: str | None) -> bool:
