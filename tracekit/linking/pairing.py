@@ -24,7 +24,7 @@ _ANCHORS: Final = (16, 4)
 _FEW_CELLS: Final = 1 << 10
 _MOST_CELLS: Final = 1 << 21
 """From where on anchors are looked for between anchors, and dynamic programming is too much."""
-_EXACT, _NAME, _KIND, _NEVER = 10, 8, 3, -(1 << 20)
+_EXACT, _NAME, _KIND, _NEVER = 14, 8, 3, -(1 << 20)
 _OPEN, _EXTEND = 2, 1
 """What a pair is worth; what a gap costs at once, and for each element."""
 

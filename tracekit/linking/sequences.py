@@ -1,11 +1,12 @@
 """Finds where a sequence of kernels stands in a long one, roughly.
 
-The place is voted for: runs of 32 and of 8 kernels that the sequence holds once are looked up in
-the long one, and each tells where the whole would begin.
+Some runs of 32 and of 8 kernels that the sequence holds once are looked up in the long one. The
+best chain of them, in one order and about equally far apart, tells where the whole stands.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,11 +18,17 @@ Grain = Literal["exact", "name"]
 GRAINS: Final[tuple[Grain, ...]] = ("exact", "name")
 """The grains at which sequences are compared, the finest first."""
 
-_VOTING: Final = ((32, 8), (4,), (2,))
-"""Lengths of the runs that vote; the next ones are asked where those before say too little."""
-_MOST_PLACES: Final = 1024
-"""Places of one run in the long sequence; a run with more says little."""
-_MOST_VOTES: Final = 1 << 21
+_LENGTHS: Final = ((32, 8), (4,), (2,))
+"""Lengths of the runs that are looked up; the next ones where those before say too little."""
+_SHORTEST_RUN: Final = 4
+_PARTS: Final = 24
+"""Parts of a sequence, each of which has one run looked up."""
+_MOST_PLACES: Final = 64
+_LOOK_BACK: Final = 256
+_DRIFT_COST: Final = 1.5
+"""What it costs, in runs, if two runs are further apart in one sequence by the whole's length."""
+_MOST_STRETCH: Final = 4.0
+_SLACK: Final = 16
 _MIX: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 
 
@@ -80,62 +87,71 @@ class Index:
     def window(self, query: Elements, favoured: BoolArray | None) -> tuple[int, int] | None:
         """Return the first and the end of the part in which a sequence stands, null if in none.
 
-        Places that begin at `favoured` elements count half as much again.
+        Runs that begin at `favoured` elements count half as much again.
         """
         count = len(query)
-        starts, weights = np.empty(0, np.int64), np.empty(0, np.float64)
-        for lengths in _VOTING:
-            for grain in GRAINS:
-                for length in lengths:
-                    places = self._votes(query.at(grain), grain, length)
-                    weight = np.ones(len(places))
-                    if favoured is not None:
-                        weight += 0.5 * favoured[np.clip(places, 0, len(self) - 1)]
-                    starts = np.concatenate([starts, places])
-                    weights = np.concatenate([weights, weight])
-            found = _densest(starts, weights, count // 4 + 8)
-            if found is not None and found[2] >= max(4, count / 20):
+        for lengths in _LENGTHS:
+            x, y = self._runs_in_common(query, lengths)
+            chain = _best_chain(x, y, None if favoured is None else favoured[y], count)
+            if len(chain) > 2:
                 break
         else:
-            found = self._by_longest_run(query)
-        if found is None:
+            chain, x, y = self._longest_run(query)
+        if not len(chain):
             return None
-        slack = count // 10 + 16
-        return max(0, found[0] - slack), min(len(self), found[1] + count + slack)
+        x, y = x[chain], y[chain]
+        slope = (y[-1] - y[0]) / (x[-1] - x[0]) if len(chain) > 2 else 1.0
+        before, after = int(x[0]), int(count - x[-1])
+        stretch = min(max(slope, 1.0), _MOST_STRETCH) * 1.1
+        first = int(y[0] - stretch * before) - _SLACK
+        return max(0, first), min(len(self), int(y[-1] + stretch * after) + _SLACK)
 
-    def _votes(self, codes: IntArray, grain: Grain, length: int) -> IntArray:
-        """Return where the whole would begin by each run that the sequence holds once."""
-        if length > min(len(codes), len(self)):
-            return np.empty(0, np.int64)
-        runs, at, times = np.unique(
-            run_hashes(codes, length), return_index=True, return_counts=True
-        )
-        runs, at = runs[times == 1], at[times == 1]
-        hashes, order = self._sorted_hashes(grain, length)
-        low, high = np.searchsorted(hashes, runs, "left"), np.searchsorted(hashes, runs, "right")
-        places = high - low
-        rarest = np.argsort(places, kind="stable")
-        rarest = rarest[(places[rarest] > 0) & (places[rarest] <= _MOST_PLACES)]
-        rarest = rarest[np.cumsum(places[rarest]) <= _MOST_VOTES]
-        low, at, places = low[rarest], at[rarest], places[rarest]
-        within = np.arange(places.sum()) - np.repeat(np.cumsum(places) - places, places)
-        starts: IntArray = order[np.repeat(low, places) + within] - np.repeat(at, places)
-        return starts
+    def _runs_in_common(self, query: Elements, lengths: Sequence[int]) -> tuple[IntArray, IntArray]:
+        """Return where runs stand that the sequence holds once, here and there.
 
-    def _by_longest_run(self, query: Elements) -> tuple[int, int, float] | None:
-        """Return where the whole would begin by the longest run that both hold."""
+        Of each part of the sequence it is the run that stands in the fewest places.
+        """
+        count = len(query)
+        columns = [np.empty((4, 0), np.int64)]
+        orders: list[IntArray] = []
+        for grain, length in ((grain, length) for grain in GRAINS for length in lengths):
+            if length > min(count, len(self)):
+                continue
+            runs, at, times = np.unique(
+                run_hashes(query.at(grain), length), return_index=True, return_counts=True
+            )
+            runs, at = runs[times == 1], at[times == 1]
+            hashes, order = self._sorted_hashes(grain, length)
+            low = np.searchsorted(hashes, runs, "left")
+            places = np.searchsorted(hashes, runs, "right") - low
+            columns.append(
+                np.stack([at, places, low, np.full(len(at), len(orders))])[:, places > 0]
+            )
+            orders.append(order)
+        at, places, low, which = np.concatenate(columns, axis=1)
+        part = at * _PARTS // count
+        rarest = np.lexsort((places, part))
+        rarest = rarest[np.diff(part[rarest], prepend=-1) > 0]
+        x, y = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for one in rarest.tolist():
+            first = int(low[one])
+            y.append(orders[which[one]][first : first + min(int(places[one]), _MOST_PLACES)])
+            x.append(np.full(len(y[-1]), at[one]))
+        return np.concatenate(x), np.concatenate(y)
+
+    def _longest_run(self, query: Elements) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the longest run that both hold, as a chain of one."""
         length = 1 << (min(len(query), len(self)).bit_length() - 1)
-        while length >= 4:
+        while length >= _SHORTEST_RUN:
             for grain in GRAINS:
                 hashes, order = self._sorted_hashes(grain, length)
                 runs = run_hashes(query.at(grain), length)
                 low = np.searchsorted(hashes, runs, "left")
                 hit = np.flatnonzero(hashes[np.minimum(low, len(hashes) - 1)] == runs)
                 if len(hit):
-                    start = int(order[low[hit[0]]] - hit[0])
-                    return start, start, float(len(hit))
+                    return np.zeros(1, np.int64), hit[:1], order[low[hit[:1]]]
             length //= 2
-        return None
+        return (np.empty(0, np.int64),) * 3
 
     def _run_hashes(self, grain: Grain, length: int) -> AnyArray:
         key = (grain, length)
@@ -163,13 +179,27 @@ def run_hashes(codes: IntArray, length: int) -> AnyArray:
     return hashes
 
 
-def _densest(starts: IntArray, weights: FloatArray, width: int) -> tuple[int, int, float] | None:
-    """Return the first and last start within the width that holds most weight, and that weight."""
-    if not len(starts):
-        return None
-    order = np.argsort(starts, kind="stable")
-    starts, sums = starts[order], np.append(0.0, np.cumsum(weights[order]))
-    ends = np.searchsorted(starts, starts + width, "right")
-    held = sums[ends] - sums[:-1]
-    best = int(np.argmax(held))
-    return int(starts[best]), int(starts[ends[best] - 1]), float(held[best])
+def _best_chain(x: IntArray, y: IntArray, favoured: BoolArray | None, count: int) -> IntArray:
+    """Return the positions of the runs that say most together, in order.
+
+    They stand in one order in both sequences; to be further apart in one than in the other costs.
+    """
+    order = np.lexsort((x, y))
+    x, y = x[order], y[order]
+    best: FloatArray = np.ones(len(x))
+    if favoured is not None:
+        best += 0.5 * favoured[order]
+    before = np.full(len(x), -1, np.int64)
+    for at in range(1, len(x)):
+        near = slice(max(0, at - _LOOK_BACK), at)
+        along_x, along_y = x[at] - x[near], y[at] - y[near]
+        gain = best[near] - _DRIFT_COST / count * np.abs(along_y - along_x)
+        gain[(along_x <= 0) | (along_y <= 0)] = 0
+        last = int(np.argmax(gain))
+        if gain[last] > 0:
+            best[at] += gain[last]
+            before[at] = near.start + last
+    chain = [int(np.argmax(best))] if len(x) else []
+    while chain and before[chain[-1]] >= 0:
+        chain.append(int(before[chain[-1]]))
+    return order[np.array(chain[::-1], np.int64)]
