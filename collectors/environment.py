@@ -42,6 +42,13 @@ def missing(library: str) -> MissingDependencyError:
     return MissingDependencyError(f"{library} is not installed; run {INSTALL}")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that the memory of the host or of a GPU did not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
 def check_device(device: str) -> None:
     """Raise when a device is not there.
 

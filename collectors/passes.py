@@ -13,7 +13,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tracekit.collectors.environment import describe_environment, import_torch
+from tracekit.collectors.environment import (
+    describe_environment,
+    import_torch,
+    is_out_of_memory,
+)
 from tracekit.collectors.manifest import (
     error_entry,
     new_manifest,
@@ -316,12 +320,10 @@ class _Recorder:
     # The end
 
     def _as_error(self, error: BaseException) -> BaseException:
-        import torch
-
         folder = self._writer.path
         if isinstance(error, TracekitError) or not isinstance(error, Exception):
             return error
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             return HostError(
                 f"{self._workload.name}: out of memory on {self._options.device}; give a smaller "
                 f"--batch or --size (the passes that were done are in {folder})"

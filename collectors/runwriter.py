@@ -61,7 +61,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             for name in _OURS:
                 (path / name).unlink(missing_ok=True)
-            for left in path.glob(".*.part"):
+            for left in _left_over(path):
                 left.unlink(missing_ok=True)
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -80,6 +80,7 @@ class RunFolder:
     def write_json(self, name: str, body: dict[str, Any]) -> WrittenFile:
         """Write one JSON file of the folder."""
         data = _json(body)
+        self._forget(name)
         self._write(name, data)
         return self._remember(name, len(data), hashlib.sha256(data).hexdigest())
 
@@ -92,6 +93,7 @@ class RunFolder:
             The compressed file has more than `max_bytes`; it is not kept.
         """
         target = self.path / name
+        self._forget(name)
         with whole_file(target, force=True) as temporary:
             compress(plain, temporary)
             size_bytes = temporary.stat().st_size
@@ -112,11 +114,18 @@ class RunFolder:
             yield Path(name)
         finally:
             with suppress(OSError):
-                Path(name).unlink()
+                # The profiler writes beside the file first, and leaves that where the disk is full.
+                for left in self.path.glob(f"{Path(name).name}*"):
+                    left.unlink(missing_ok=True)
 
     def _write(self, name: str, data: bytes) -> None:
         with whole_file(self.path / name, force=True) as temporary:
             temporary.write_bytes(data)
+
+    def _forget(self, name: str) -> None:
+        """Take a file that will be replaced out of the manifest, which has the old one's digest."""
+        if self.files.pop(name, None) is not None:
+            self.save()
 
     def _remember(self, name: str, size_bytes: int, digest: str) -> WrittenFile:
         self._sync()
@@ -143,6 +152,13 @@ class TooLargeError(HostError):
             f"{name} would have {size_bytes / 1e6:.1f} MB and may have {max_bytes / 1e6:.1f} MB; "
             "give a larger --max-trace-mb or fewer --trace-steps"
         )
+
+
+def _left_over(folder: Path) -> Iterator[Path]:
+    """Return the temporary files of a run that was killed."""
+    yield from folder.glob(".*.part*")
+    for name in _OURS:
+        yield from folder.glob(f".{name}.*")
 
 
 def refuse_filled(path: Path, *, force: bool) -> None:

@@ -269,7 +269,9 @@ def _out_of_memory(device: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        from tracekit.collectors.environment import is_out_of_memory
+
+        if is_out_of_memory(error):
             raise HostError(
                 f"out of memory on {device}; give a smaller --batch or --size"
             ) from error
