@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from tracekit.collectors.environment import import_torch, missing
+from tracekit.collectors.staging import can_be_staged, staged_all
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import InputError, MissingDependencyError, TracekitError, UsageError
 
@@ -35,8 +36,9 @@ def load_callable(
     """Return the workload behind `module:callable`, which is called once.
 
     If the callable takes one argument, that is `options`. If it returns a `Workload`, that is
-    recorded, else the callable itself is, and the modules that it can see are labelled. Modules are
-    looked for in the current folder first. `given` are the options of the command line, such as
+    recorded, else the callable itself is; the modules that it can see are labelled, the diffusers
+    pipelines and calls of `generate` staged. Modules are looked for in the current folder first.
+    `given` are the options of the command line, such as
     `--batch`, that are for the callable alone.
 
     Raises
@@ -66,8 +68,11 @@ def load_callable(
             "tracekit.collectors.Workload, or leave it out"
         )
 
-    def run(_marker: StageMarker) -> object:
-        return call()
+    known = [value for _, value in _names_in(function) if can_be_staged(value)]
+
+    def run(marker: StageMarker) -> object:
+        with staged_all(known, marker):
+            return call()
 
     return Workload(target, run, modules_seen_by(function), {}, {"callable": target})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -148,6 +149,30 @@ def test_recording_a_pipeline_stages_its_calls(tmp_path: Path) -> None:
     }
     assert any(name.startswith("tk1|attn|unet.") for name in names_in(tmp_path / "run"))
     assert "_compiled_call_impl" not in vars(pipeline.unet)
+
+
+def test_a_callable_that_uses_them_is_staged_in_every_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KINETO_LOG_LEVEL", "99")
+    (tmp_path / "my_generators.py").write_text("""
+import torch
+import pipeline_builders
+pipe, model = pipeline_builders.built("sd"), pipeline_builders.llama()
+def work():
+    pipe("a cat", num_inference_steps=2, output_type="pt")
+    model.generate(torch.tensor([[1, 4, 5]]), max_new_tokens=2, do_sample=False)
+""")
+    command = ["collect", "-o", "run", "my_generators:work", "--device", "cpu", "--repeats", "1"]
+    assert run(command) == 0, capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "my_generators")
+    expected = {"text_encoder": 2, "denoise": 2, "vae_decode": 1, "prefill": 1, "decode": 1}
+    body = manifest_of(tmp_path / "run")
+    assert {entry["stage"]: entry["steps"] for entry in body["stages"]} == expected
+    assert {entry["stage"]: entry["traced_steps"] for entry in body["stages"]} == expected
+    timing = json.loads((tmp_path / "run" / "timing.json").read_text())
+    assert {entry["stage"]: entry["steps"] for entry in timing["stages"]} == expected
 
 
 def test_recording_a_language_model_stages_generate(tmp_path: Path) -> None:
