@@ -1,8 +1,8 @@
 """What the names of Inductor's Triton kernels say: they list the operations that were fused.
 
 Inductor keeps matrix products and convolutions outside its pointwise and reduction kernels, so
-there `addmm` or `convolution` means that its bias, a cast or a change of layout was fused in. Names hold at most ten
-operations in some versions, and none in the oldest (`triton__0d1d2d`).
+there `addmm` or `convolution` means that its bias, a cast or a change of layout was fused in.
+Names hold at most ten operations in some versions, and none in the oldest (`triton__0d1d2d`).
 """
 
 from __future__ import annotations

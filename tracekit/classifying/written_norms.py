@@ -16,7 +16,7 @@ import numpy as np
 
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import outermost_marked
 from tracekit.trace import BoolArray, IntArray
@@ -102,7 +102,7 @@ def _scaled(issued: _Issued, shapes: OpShapes, root: int) -> int | None:
         name = issued.names[at]
         if name in _SCALES and last is None:
             last = at
-        elif name in _SCALES | {"add"} and weights < 3 and _is_vector(issued, shapes, at):
+        elif name in _SCALES | {"add"} and weights < 3 and _takes_weight(issued, shapes, at):
             weights += 1
             last = at if last is not None else last
         elif name in _CASTS or (last is None and name in ("add", "clamp", "clamp_min", "sub")):
@@ -112,15 +112,22 @@ def _scaled(issued: _Issued, shapes: OpShapes, root: int) -> int | None:
     return last
 
 
-def _is_vector(issued: _Issued, shapes: OpShapes, at: int) -> bool:
-    """Say whether an op takes a number or a tensor with one dimension of more than one element.
+def _takes_weight(issued: _Issued, shapes: OpShapes, at: int) -> bool:
+    """Say whether an op takes a weight or a bias, or a number that scales.
 
     Without shapes the first product after the root's own is taken for a weight's.
     """
     tensors = shapes.tensors(issued.rows[at])
     if not shapes.shapes(issued.rows[at]):
         return issued.names[at] in _SCALES and issued.names[at - 1] in _SCALES | _CASTS
-    return len(tensors) == 1 or any(sum(side > 1 for side in shape) <= 1 for shape in tensors)
+    is_number = len(tensors) == 1 and issued.names[at] in _SCALES
+    return is_number or any(map(_is_weight, tensors))
+
+
+def _is_weight(shape: Shape) -> bool:
+    """Say whether a shape is `(channels,)`, `(channels, 1, 1)` or `(1, channels, 1, 1)`."""
+    inner = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+    return len(shape) == 1 or (len(inner) > 1 and max(inner[1:]) == 1)
 
 
 def _threads(linked: Linked) -> Iterator[_Issued]:

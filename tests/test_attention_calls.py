@@ -1,0 +1,244 @@
+"""Attention calls from ops: fused and written out, their sizes, kinds, axes and their own work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracekit
+from builders import TraceBuilder
+from tracekit.trace import NULL
+
+GEMM = "nvjet_sm90_tst_128x160_64x5_2x1_v_bz_TNT"
+FLASH = "flash_fwd_kernel"
+COPY = "void at::native::elementwise_kernel<128, 4, direct_copy_kernel_cuda>"
+POINT = "void at::native::vectorized_elementwise_kernel<4, at::native::MulFunctor<float>>"
+SOFTMAX = "softmax_warp_forward"
+
+
+@dataclass
+class Program:
+    """Issues ops one after the other, each with one kernel."""
+
+    b: TraceBuilder = field(default_factory=TraceBuilder)
+    count: int = 0
+
+    def op(self, name: str, kernel: str, dims: list[Any] | None = None, *arguments: str) -> None:
+        at = 100 * self.count
+        args: dict[str, Any] = {}
+        if dims is not None:
+            args["Input Dims"] = dims
+            args["Concrete Inputs"] = [*arguments, *[""] * (len(dims) - len(arguments))]
+        self.b.op(name, at, 90, **args)
+        self.b.launched(kernel, at + 10, 1_000_000 + at, 50)
+        self.count += 1
+
+    def linear(self) -> None:
+        self.op("aten::linear", GEMM, [[2, 64, 320], [320, 320], [320]])
+
+    def table(self, path: Path) -> Any:
+        return tracekit.kernels(self.b.write(path / "t.json"))
+
+    def columns(self, path: Path, *names: str) -> list[list[Any]]:
+        columns = self.table(path).to_arrow().to_pydict()
+        return [columns[name] for name in names]
+
+    def sdpa(self, queries: list[int], keys: list[int], causal: str = "False") -> None:
+        self.op(
+            "aten::scaled_dot_product_attention", FLASH,
+            [queries, keys, keys, [], [], [], [], []], "", "", "", "", "0.", causal, "", "False",
+        )  # fmt: skip
+
+    def written(self, batch: int, heads: int, length: int, keys: int, size: int = 40) -> None:
+        count = batch * heads
+        self.op("aten::bmm", GEMM, [[count, length, size], [count, size, keys]])
+        self.op("aten::mul", POINT, [[batch, heads, length, keys], []])
+        self.op("aten::softmax", SOFTMAX, [[batch, heads, length, keys], [], []])
+        self.op("aten::bmm", GEMM, [[count, length, keys], [count, keys, size]])
+
+
+def sizes(table: Any) -> list[tuple[int | None, ...]]:
+    calls = table.calls
+    columns = (calls.batch, calls.heads, calls.query_length, calls.key_length, calls.head_size)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [tuple(None if value == NULL else value for value in row) for row in rows]
+
+
+def test_a_fused_call_knows_its_sizes(tmp_path: Path) -> None:
+    program = Program()
+    program.linear()
+    program.sdpa([2, 8, 4096, 40], [2, 8, 77, 40])
+    program.linear()
+    table = program.table(tmp_path)
+    assert sizes(table) == [(2, 8, 4096, 77, 40)]
+    assert table.call.tolist() == [-1, 0, -1]
+    assert table.calls.causal.tolist() == [0]
+
+
+def test_a_written_call_knows_its_sizes_and_its_work(tmp_path: Path) -> None:
+    program = Program()
+    program.linear()
+    program.written(2, 8, 4096, 4096)
+    program.linear()
+    table = program.table(tmp_path)
+    assert sizes(table) == [(2, 8, 4096, 4096, 40)]
+    categories = table.to_arrow().to_pydict()["category"]
+    assert categories == ["linear", *["attention"] * 4, "linear"]
+
+
+def test_copies_right_beside_the_operator_are_its_own(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::clone", COPY)
+    program.linear()
+    for _ in range(3):
+        program.op("aten::clone", COPY, [[2, 64, 8, 40]])
+    program.sdpa([2, 8, 64, 40], [2, 8, 64, 40])
+    program.op("aten::clone", COPY, [[2, 64, 8, 40]])
+    program.linear()
+    program.op("aten::clone", COPY)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == ["memory", "linear", *["attention"] * 5, "linear", "memory"]
+
+
+def test_experts_between_attention_are_linear(tmp_path: Path) -> None:
+    """A router's softmax stands between two batched products, too."""
+    program = Program()
+    program.written(2, 8, 64, 64)
+    program.linear()
+    program.op("aten::softmax", SOFTMAX, [[128, 16], [], []])
+    program.op("aten::bmm", GEMM, [[16, 32, 640], [16, 640, 2560]])
+    program.op("aten::silu", POINT)
+    program.op("aten::bmm", GEMM, [[16, 32, 2560], [16, 2560, 640]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[:4] == ["attention"] * 4
+    assert categories[4:] == ["linear", "elementwise", "linear", "elementwise", "linear"]
+
+
+def test_a_second_product_of_scores_is_part_of_the_operator(tmp_path: Path) -> None:
+    """Relative positions are a product of their own that is added to the scores."""
+    program = Program()
+    program.op("aten::bmm", GEMM, [[16, 64, 40], [16, 40, 64]])
+    program.op("aten::bmm", GEMM, [[16, 64, 40], [16, 40, 64]])
+    program.op("aten::add", POINT, [[16, 64, 64], [16, 64, 64]])
+    program.op("aten::softmax", SOFTMAX, [[16, 64, 64], [], []])
+    program.op("aten::bmm", GEMM, [[16, 64, 64], [16, 64, 40]])
+    assert program.columns(tmp_path, "category") == [["attention"] * 5]
+
+
+def test_linear_attention_has_no_scores(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::relu", POINT)
+    program.op("aten::bmm", GEMM, [[16, 33, 4096], [16, 4096, 32]])
+    program.op("aten::bmm", GEMM, [[16, 33, 32], [16, 32, 4096]])
+    program.op("aten::div", POINT)
+    table = program.table(tmp_path)
+    categories = table.to_arrow().to_pydict()["category"]
+    assert categories == ["elementwise", "attention", "attention", "elementwise"]
+    assert table.calls.query_length.tolist() == [4096]
+
+
+def test_products_of_large_weights_are_linear(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::bmm", GEMM, [[8, 512, 1024], [8, 1024, 4096]])
+    program.op("aten::gelu", POINT)
+    program.op("aten::bmm", GEMM, [[8, 512, 4096], [8, 4096, 1024]])
+    assert program.columns(tmp_path, "category") == [["linear", "elementwise", "linear"]]
+
+
+def test_without_shapes_a_layer_between_tells_two_operators_apart(tmp_path: Path) -> None:
+    program = Program()
+    for name, kernel in (
+        ("aten::bmm", GEMM), ("aten::softmax", SOFTMAX), ("aten::bmm", GEMM),
+        ("aten::linear", GEMM), ("aten::softmax", SOFTMAX), ("aten::linear", GEMM),
+        ("aten::bmm", GEMM),
+    ):  # fmt: skip
+        program.op(name, kernel)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == [*["attention"] * 3, "linear", "elementwise", "linear", "linear"]
+
+
+@pytest.mark.parametrize("form", ["fused", "written"])
+def test_temporal_attention_is_told_by_shapes(tmp_path: Path, form: str) -> None:
+    program = Program()
+
+    def attend(batch: int, length: int, keys: int) -> None:
+        program.linear()
+        if form == "fused":
+            program.sdpa([batch, 5, length, 64], [batch, 5, keys, 64])
+        else:
+            program.written(batch, 5, length, keys)
+
+    for positions in (1024, 256):
+        attend(2 * 24, positions, positions)
+        attend(2 * 24, positions, 77)
+        attend(2 * positions, 24, 24)
+    attend(2, 77, 77)
+    table = program.table(tmp_path)
+    columns = table.to_arrow().to_pydict()
+    per_call = {
+        int(call): tuple(columns[name][row] for name in ("category", "attention_axis",
+                         "attention_kind", "evidence"))
+        for row, call in enumerate(table.call.tolist()) if call >= 0
+    }  # fmt: skip
+    level = [
+        ("attention", "spatial", "self", "op"),
+        ("attention", "spatial", "cross", "op"),
+        ("temporal_attention", "temporal", "self", "shape"),
+    ]
+    text = ("attention", "sequence", "self", "op")
+    assert list(per_call.values()) == [*level, *level, text]
+
+
+def test_joint_attention_is_put_together_of_two_sequences(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(2):
+        for _ in range(3):
+            program.op("aten::cat", COPY, [[[1, 512, 24, 128], [1, 4096, 24, 128]], []])
+        program.sdpa([1, 24, 4608, 128], [1, 24, 4608, 128])
+    program.linear()
+    program.sdpa([1, 24, 4608, 128], [1, 24, 4608, 128])
+    program.sdpa([1, 24, 77, 128], [1, 24, 77, 128])
+    categories, kinds = program.columns(tmp_path, "category", "attention_kind")
+    told = [kind for kind, one in zip(kinds, categories, strict=True) if one == "attention"]
+    assert told == ["joint", "joint", "joint", "self"]
+
+
+def test_a_cache_makes_no_cross_attention(tmp_path: Path) -> None:
+    program = Program()
+    program.sdpa([1, 32, 512, 128], [1, 32, 512, 128], "True")
+    for step in range(3):
+        for _ in range(2):
+            program.op("aten::cat", COPY, [[[1, 32, 512 + step, 128], [1, 32, 1, 128]], []])
+        program.sdpa([1, 32, 1, 128], [1, 32, 513 + step, 128])
+        program.linear()
+        program.sdpa([1, 32, 1, 128], [1, 32, 64, 128])
+    categories, kinds, causal = program.columns(tmp_path, "category", "attention_kind", "causal")
+    told = [kind for kind, one in zip(kinds, categories, strict=True) if one == "attention"]
+    assert told == ["self", *["self", "cross"] * 3]
+    assert causal[0] is True
+
+
+def test_spatial_and_both_axes_are_told_by_the_convolution_before(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::conv2d", "implicit_gemm", [[2, 4, 64, 64], [1152, 4, 2, 2], [1152]])
+    program.sdpa([2, 16, 1024, 72], [2, 16, 1024, 72])
+    program.op("aten::conv3d", "implicit_gemm", [[1, 16, 13, 60, 90], [1920, 16, 1, 2, 2], []])
+    program.sdpa([1, 30, 226 + 13 * 30 * 45, 64], [1, 30, 226 + 13 * 30 * 45, 64])
+    program.sdpa([1, 30, 300, 64], [1, 30, 300, 64])
+    categories, axes = program.columns(tmp_path, "category", "attention_axis")
+    assert [axis for axis, one in zip(axes, categories, strict=True) if one == "attention"] == [
+        "spatial", "spatio-temporal", "sequence",
+    ]  # fmt: skip
+
+
+def test_a_mask_leaves_causality_open(tmp_path: Path) -> None:
+    program = Program()
+    shape = [1, 8, 64, 40]
+    program.op(
+        "aten::scaled_dot_product_attention", FLASH,
+        [shape, shape, shape, [1, 1, 64, 64], [], [], [], []], "", "", "", "", "0.", "False",
+    )  # fmt: skip
+    assert program.columns(tmp_path, "causal") == [[None]]

@@ -1,0 +1,128 @@
+"""The network that decides by the kernels around one, and the grids that tell the axis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tracekit
+from builders import TraceBuilder
+from tracekit.classifying.kernel_features import (
+    KIND_NAMES,
+    SIZE,
+    dimensions,
+    kernel_features,
+    kind_of,
+)
+from tracekit.classifying.launch_grids import is_causal_kernel
+from tracekit.classifying.sequence_model import CLASSES, REACH, SequenceModel, sequence_model
+
+TRACES = Path(__file__).parent.parent / "examples" / "traces"
+FLASH = (
+    "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4, false, false, "
+    "cutlass::bfloat16_t, Flash_kernel_traits<64, 128, 128, 4, cutlass::bfloat16_t> >, false, "
+    "{causal}, false, false, false, true, false, false>(pytorch_flash::Flash_fwd_params)"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("nvjet_sm90_tst_128x160_64x5_2x1_v_bz_TNT", "nvjet"),
+        ("Cijk_Ailk_Bljk_HHS_BH_MT128x128x32_MI32x32x8x1", "gemm"),
+        ("void (anonymous namespace)::softmax_warp_forward<float, float, float, 10>", "softmax"),
+        ("void cudnn::engines_precompiled::nchwToNhwcKernel<__nv_bfloat16>", "to channels last"),
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc", "convolution"),
+        ("vectorized_elementwise_kernel<8, at::native::bfloat16_copy_kernel_cuda(int)>", "cast"),
+        ("triton_per_fused__softmax_add_3", "triton softmax"),
+        ("triton_red_fused_native_layer_norm_2", "triton norm"),
+        ("anything else", "unknown"),
+        (FLASH, "attention"),
+    ],
+)
+def test_kinds(name: str, kind: str) -> None:
+    assert KIND_NAMES[kind_of(name, "kernel")] == kind
+
+
+def test_kinds_of_transfers() -> None:
+    assert KIND_NAMES[kind_of("Memset (Device)", "gpu_memset")] == "memset"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[13, 24, 5]", (13, 24, 5)), ("[132]", (132, 1, 1)), ("[0, 1, 1]", None), (None, None),
+        ("[]", None), ("[1, 2, 3, 4]", None), ('["1", 2, 3]', None), ("{", None),
+    ],
+)  # fmt: skip
+def test_dimensions(text: str | None, found: tuple[int, int, int] | None) -> None:
+    assert dimensions(text) == found
+
+
+@given(st.text(max_size=200), st.sampled_from(["kernel", "gpu_memcpy", "gpu_memset"]))
+def test_features_of_any_name(name: str, activity: str) -> None:
+    features = kernel_features(name, activity, "[1, 2, 3]", None)
+    assert features.shape == (SIZE,)
+    assert np.isfinite(features).all()
+    assert features[: len(KIND_NAMES)].sum() == 1
+
+
+def slow_scores(model: SequenceModel, features: Any, kernels: Any, place: int) -> Any:
+    hidden = model.hidden_bias.copy()
+    for offset in range(-REACH, REACH + 1):
+        at = place + offset
+        if 0 <= at < len(kernels) and kernels[at] >= 0:
+            embedded = features[kernels[at]] @ model.embedding + model.embedding_bias
+            hidden += np.maximum(embedded, 0) @ model.hidden[offset + REACH]
+    return (np.maximum(hidden, 0) @ model.output + model.output_bias) / model.temperature
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(-1, 4), min_size=1, max_size=80), st.integers(0, 2**32 - 1))
+def test_probabilities_agree_with_the_definition(chosen: list[int], seed: int) -> None:
+    model = sequence_model()
+    features = np.random.default_rng(seed).random((5, SIZE))
+    kernels = np.array(chosen)
+    places = np.arange(len(kernels))
+    found = model.probabilities(features, kernels, places)
+    scores = np.array([slow_scores(model, features, kernels, place) for place in places])
+    expected = np.exp(scores - scores.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    assert found.shape == (len(kernels), len(CLASSES))
+    assert np.abs(found - expected).max() < 1e-3
+
+
+def test_kernels_alone_are_told_by_what_stands_around_them() -> None:
+    table = tracekit.kernels(TRACES / "sdxl_kernels_only.json.gz").to_arrow().to_pydict()
+    assert set(table["evidence"]) == {"name", "sequence"}
+    assert all(0 < confidence <= 1 for confidence in table["confidence"])
+
+
+def test_the_model_fits_the_code() -> None:
+    assert sequence_model().embedding.shape[0] == SIZE
+    assert sequence_model().output.shape[1] == len(CLASSES)
+
+
+def test_causality_by_template() -> None:
+    assert is_causal_kernel(FLASH.format(causal="true")) is True
+    assert is_causal_kernel(FLASH.format(causal="false")) is False
+    assert is_causal_kernel("flash_fwd_kernel") is None
+    assert is_causal_kernel("softmax") is None
+
+
+def test_grids_tell_the_axis(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    grids = [[13, 24, 5], [13, 24, 5], [1, 1600, 5], [4, 24, 10], [4, 24, 10], [1, 400, 10]]
+    for index, grid in enumerate(grids):
+        b.kernel(FLASH.format(causal="false"), 100 * index, 50, grid=grid, block=[128, 1, 1])
+    table = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pydict()
+    level = ["attention", "attention", "temporal_attention"]
+    assert table["category"] == level * 2
+    assert table["attention_axis"] == ["spatial", "spatial", "temporal"] * 2
+    assert table["evidence"] == ["name", "name", "sequence"] * 2
+    assert table["causal"] == [False] * 6

@@ -1,0 +1,110 @@
+"""Normalizations that are written out, told from products and roots that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tracekit
+from builders import TraceBuilder
+
+WHOLE: list[Any] = [[2, 64, 320], [2, 64, 1]]
+SCALAR: list[Any] = [[2, 64, 320], []]
+WEIGHT: list[Any] = [[2, 64, 320], [320]]
+MODULATION: list[Any] = [[2, 64, 320], [2, 1, 320]]
+
+Steps = list[tuple[str, "list[Any] | None"]]
+
+
+def categories(steps: Steps, path: Path, *, shapes: bool = True) -> list[str]:
+    b = TraceBuilder()
+    for index, (name, dims) in enumerate(steps):
+        args = {"Input Dims": dims} if shapes and dims is not None else {}
+        b.op(f"aten::{name}", 100 * index, 90, **args)
+        kernel = "direct_copy_kernel_cuda" if name == "to" else f"elementwise_kernel_{index}"
+        b.launched(kernel, 100 * index + 10, 1_000_000 + 100 * index, 50)
+    columns = tracekit.kernels(b.write(path / "t.json")).to_arrow().to_pydict()
+    found: list[str] = columns["category"]
+    return found
+
+
+RMS: Steps = [
+    ("to", [[2, 64, 320]]), ("pow", SCALAR), ("mean", [[2, 64, 320]]), ("add", [[2, 64, 1], []]),
+    ("rsqrt", [[2, 64, 1]]), ("mul", WHOLE), ("to", [[2, 64, 320]]), ("mul", WEIGHT),
+]  # fmt: skip
+LAYER: Steps = [
+    ("mean", [[2, 64, 320]]), ("sub", WHOLE), ("pow", SCALAR), ("mean", [[2, 64, 320]]),
+    ("add", [[2, 64, 1], []]), ("sqrt", [[2, 64, 1]]), ("div", WHOLE), ("mul", WEIGHT),
+    ("add", WEIGHT),
+]  # fmt: skip
+CHANNELS: Steps = [
+    ("var", [[2, 64, 320]]), ("mean", [[2, 64, 320]]), ("sub", WHOLE), ("add", [[2, 64, 1], []]),
+    ("rsqrt", [[2, 64, 1]]), ("mul", WHOLE), ("mul", [[2, 320, 8, 8], [1, 320, 1, 1]]),
+]  # fmt: skip
+UNIT: Steps = [
+    ("linalg_vector_norm", [[2, 64, 320]]), ("clamp_min", [[2, 64, 1], []]), ("div", WHOLE),
+    ("mul", SCALAR), ("mul", WEIGHT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [RMS, LAYER, UNIT], ids=["rms", "layer", "unit"])
+def test_a_written_norm_ends_where_its_weight_does(steps: Steps, tmp_path: Path) -> None:
+    around: Steps = [("gelu", [[2, 64, 320]])]
+    found = categories([*around, *steps, *around], tmp_path)
+    assert found == ["elementwise", *["norm"] * len(steps), "elementwise"]
+
+
+def test_statistics_may_come_in_any_order(tmp_path: Path) -> None:
+    assert categories(CHANNELS, tmp_path) == ["norm"] * len(CHANNELS)
+
+
+def test_without_shapes_one_weight_is_taken(tmp_path: Path) -> None:
+    assert categories(RMS, tmp_path, shapes=False) == ["norm"] * len(RMS)
+
+
+def test_scales_of_adaptive_norms_are_not_the_norm(tmp_path: Path) -> None:
+    steps: Steps = [*RMS[:-1], ("add", [[2, 1, 320], []]), ("mul", MODULATION), ("add", MODULATION)]
+    assert categories(steps, tmp_path)[-3:] == ["elementwise"] * 3
+
+
+def test_a_residual_before_the_norm_is_not_the_norm(tmp_path: Path) -> None:
+    steps: Steps = [("mul", SCALAR), ("add", [[2, 64, 320], [2, 64, 320]]), *RMS]
+    assert categories(steps, tmp_path)[:2] == ["elementwise"] * 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mul", "sqrt", "div"),
+        ("sum", "div"),
+        ("mean", "sub"),
+        ("rsqrt", "mul", "mul"),
+        ("exp", "sum", "log"),
+    ],
+)
+def test_what_is_no_norm(names: tuple[str, ...], tmp_path: Path) -> None:
+    assert "norm" not in categories([(name, WHOLE) for name in names], tmp_path)
+
+
+def test_the_optimizer_normalizes_nothing(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    b.annotation("Optimizer.step#Adam.step", 0, 1000)
+    for index, name in enumerate(("pow", "mean", "sqrt", "div")):
+        b.op(f"aten::{name}", 100 * index + 5, 90)
+        b.launched("k", 100 * index + 10, 10_000 + 100 * index, 50)
+    table = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pydict()
+    assert set(table["category"]) == {"elementwise"}
+
+
+def test_backward_of_a_written_norm_is_norm(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for index, (name, _) in enumerate(RMS):
+        b.op(f"aten::{name}", 100 * index, 90, **{"Sequence number": index, "Fwd thread id": 0})
+        b.launched("k", 100 * index + 10, 10_000 + 100 * index, 50)
+    b.op("RsqrtBackward0", 2000, 90, tid=2, **{"Sequence number": 4, "Fwd thread id": 1})
+    b.launched("k", 2010, 20_000, 50, tid=2)
+    table = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pydict()
+    assert table["category"] == ["norm"] * 9
+    assert table["phase"][-1] == "backward"
