@@ -268,3 +268,23 @@ def test_an_empty_trace_links_to_nothing(linked: Linker) -> None:
     result = linked(TraceBuilder())
     assert len(result) == 0
     assert np.array_equal(assign_stages(result).stage, np.empty(0, np.int64))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_recomputed_work_is_forward_work_in_backward(tmp_path: Path, reentrant: bool) -> None:
+    """Checkpointing runs ops of the forward pass inside a node of the engine."""
+    b = TraceBuilder()
+    node = "CheckpointFunctionBackward" if reentrant else "MmBackward0"
+    b.op("aten::mm", 0, 50, **{"Sequence number": 3, "Fwd thread id": 0})
+    b.op(node, 1000, 900, tid=2, **{"Sequence number": 3, "Fwd thread id": 1})
+    b.op("aten::layer_norm", 1010, 90, tid=2, **{"Sequence number": 9, "Fwd thread id": 0})
+    b.op("aten::native_layer_norm", 1020, 70, tid=2)
+    b.launched("again", 1030, 10_000, 5, tid=2)
+    b.op("aten::mul", 1200, 50, tid=2)
+    b.launched("own", 1210, 11_000, 5, tid=2)
+    b.op("NativeLayerNormBackward0", 2000, 100, tid=2, **{"Sequence number": 9, "Fwd thread id": 1})
+    b.launched("later", 2010, 12_000, 5, tid=2)
+    linked = link(load_file(str(b.write(tmp_path / "t.json"))))
+    names = [linked.trace.text(int(linked.trace.ops.name[op])) for op in linked.forward_op]
+    assert names == ["aten::native_layer_norm", "aten::mm", "aten::layer_norm"]
+    assert [PHASES[phase] for phase in linked.phase] == ["backward"] * 3
