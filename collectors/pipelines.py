@@ -86,6 +86,7 @@ class _Work:
             generator = torch.Generator(self._options.device).manual_seed(self._options.seed)
             arguments = {**arguments, "generator": generator}
         with ExitStack() as inside:
+            inside.enter_context(_quiet())
             if self._options.attention == "eager":
                 inside.enter_context(written_out())
             inside.enter_context(staged(self._pipeline, marker))
@@ -200,7 +201,7 @@ def _line(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep progress bars and advice of the libraries from the terminal while a pipeline loads."""
+    """Keep progress bars and advice of the libraries from the terminal."""
     import sys
 
     with warnings.catch_warnings():
