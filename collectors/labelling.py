@@ -124,6 +124,7 @@ def _is_compiled(module: torch.nn.Module) -> bool:
     return (
         getattr(module, "_compiled_call_impl", None) is not None
         or "_orig_mod" in module._modules
+        or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
         or isinstance(module, ScriptModule)
     )
 

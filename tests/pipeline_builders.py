@@ -220,10 +220,21 @@ class SmallUnet(torch.nn.Module):
         super().__init__()
         self.config = SimpleNamespace(sample_size=8, in_channels=3)
         self.dtype, self.device = torch.float32, torch.device("cpu")
-        self.conv = torch.nn.Conv2d(3, 3, 1)
+        self.attention = SmallAttention()
 
     def forward(self, sample: torch.Tensor, _time: Any) -> Any:
-        return SimpleNamespace(sample=self.conv(sample))
+        return SimpleNamespace(sample=self.attention(sample))
+
+
+class SmallAttention(torch.nn.Module):
+    """An attention module by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_out = torch.nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.to_out(torch.nn.functional.scaled_dot_product_attention(x, x, x))
 
 
 def stable_cascade() -> Any:
