@@ -36,10 +36,12 @@ from builders import TraceBuilder
 from tracekit.api import kernel_tables
 from tracekit.categories import CATEGORIES, EVIDENCES
 from tracekit.classifying import donors
+from tracekit.classifying.classify import classify
 from tracekit.classifying.graphs import attribute_graphs
 from tracekit.classifying.kernel_kinds import kernel_kind
 from tracekit.classifying.table import KernelTable
 from tracekit.linking import pairing
+from tracekit.linking.link import link
 
 TRACES = Path(__file__).parent.parent / "examples" / "traces"
 
@@ -379,6 +381,45 @@ def test_a_real_graph_and_the_same_model_eagerly() -> None:
     assert modules(found) == modules(eager)
     assert set(evidences(found)) == {"graph"}
     assert set(CATEGORY_OF.values()) <= set(categories(found))
+
+
+def test_another_model_is_no_donor() -> None:
+    """Any two models have names in common, and stretches of them in order."""
+    other = tracekit.kernels(TRACES / "sdxl_flash.json.gz")
+    graph = tracekit.kernels(TRACES / "pixart_cudagraph.json.gz")
+    found = attribute_graphs(graph, [other])
+    assert "graph" not in evidences(found)
+    assert (found.category == graph.category).all()
+
+
+def test_matrix_products_of_a_compiled_model_are_found_in_the_eager_one() -> None:
+    """Triton kernels have replaced half of the others between them."""
+    eager = tracekit.kernels(TRACES / "pixart_flash.json.gz")
+    compiled = tracekit.load(TRACES / "pixart_compiled.json.gz")
+    truth = classify(link(compiled))
+    calls, nothing = compiled.calls, np.arange(0)
+    strings = (*compiled.strings, "cudaGraphLaunch")
+    launch = replace(
+        calls.take(np.arange(1)),
+        name=np.array([len(strings) - 1], np.int32),
+        correlation=np.array([77]),
+        start_ns=compiled.activities.start_ns[:1] - 1_000,
+    )
+    replayed = replace(compiled.activities, correlation=np.full(len(truth), 77))
+    bare = replace(
+        compiled,
+        strings=strings,
+        calls=launch,
+        activities=replayed,
+        ops=compiled.ops.take(nothing),
+        annotations=compiled.annotations.take(nothing),
+    )
+    found = classify(link(bare), [eager])
+    library = [at for at in range(len(found)) if "triton" not in (found.name_at(at) or "")]
+    told = [at for at in library if evidences(found)[at] == "graph"]
+    assert len(told) > 0.95 * len(library)
+    assert (found.category[told] == truth.category[told]).all()
+    assert (found.module[told] >= 0).all()
 
 
 def run_folder(folder: Path, *, eager: bool = True) -> Path:

@@ -27,7 +27,8 @@ _MOST_PLACES: Final = 64
 _LOOK_BACK: Final = 256
 _DRIFT_COST: Final = 1.5
 """What it costs, in runs, if two runs are further apart in one sequence by the whole's length."""
-_MOST_STRETCH: Final = 4.0
+_LEAST_STRETCH, _MOST_STRETCH = 2.0, 4.0
+"""How many kernels there may be for each one here, beyond the first and the last run."""
 _SLACK: Final = 16
 _MIX: Final = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F))
 
@@ -100,9 +101,11 @@ class Index:
         if not len(chain):
             return None
         x, y = x[chain], y[chain]
-        slope = (y[-1] - y[0]) / (x[-1] - x[0]) if len(chain) > 2 else 1.0
         before, after = int(x[0]), int(count - x[-1])
-        stretch = min(max(slope, 1.0), _MOST_STRETCH) * 1.1
+        stretch = _LEAST_STRETCH
+        if len(chain) > 2:
+            slope = 1.1 * (y[-1] - y[0]) / (x[-1] - x[0])
+            stretch = min(max(slope, _LEAST_STRETCH), _MOST_STRETCH)
         first = int(y[0] - stretch * before) - _SLACK
         return max(0, first), min(len(self), int(y[-1] + stretch * after) + _SLACK)
 
