@@ -29,6 +29,8 @@ around it, not at all."""
 
 _SHORTEST: Final = 8
 """Nodes that are looked for roughly; fewer must stand there as they are."""
+_TELLING: Final = {"exact": 4, "name": 32}
+"""Nodes in a row that cannot well be other work if they are equal at this grain."""
 _MOST_STRETCHES: Final = 64
 _MOST_PLACES: Final = 16
 _LEAST_EXACT: Final = 4
@@ -169,9 +171,13 @@ class Donor:
 
     def find(self, query: Elements, stage: str | None) -> Found:
         """Return what each node of a graph is here; kernels of its own stage count first."""
-        places = self.index.occurrences(query)
+        places, grain = self.index.occurrences(query)
         if len(places):
-            return self._found_whole(places, len(query), stage)
+            found = self._found_whole(places, len(query), stage)
+            if len(query) < _TELLING[grain]:
+                found.how[:] = LIKELY
+                found.confidence[:] = np.fmin(found.confidence, _CONFIDENCE[LIKELY])
+            return found
         if len(query) < _SHORTEST:
             return Found.nothing(len(query))
         return self._found_roughly(query, self._partners(query, self._of_stage(stage)))
@@ -335,7 +341,8 @@ def _repeat(query: Elements, partner: IntArray, x: IntArray) -> None:
         return
     here = partner[begin : begin + length].copy()
     end = 0
-    for place in Index(query).occurrences(query.take(slice(begin, begin + length))).tolist():
+    places, _ = Index(query).occurrences(query.take(slice(begin, begin + length)))
+    for place in places.tolist():
         if place >= end and (partner[place : place + length] < 0).all():
             partner[place : place + length] = here
             end = place + length

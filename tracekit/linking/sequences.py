@@ -68,11 +68,11 @@ class Index:
     def __len__(self) -> int:
         return len(self.elements)
 
-    def occurrences(self, query: Elements) -> IntArray:
+    def occurrences(self, query: Elements) -> tuple[IntArray, Grain]:
         """Return where the whole of a sequence stands, with launch configurations if it does."""
         count = len(query)
         if not 0 < count <= len(self):
-            return np.empty(0, np.int64)
+            return np.empty(0, np.int64), "name"
         length = 1 << (count.bit_length() - 1)
         for grain in GRAINS:
             codes, hashes = query.at(grain), self._run_hashes(grain, length)
@@ -82,8 +82,8 @@ class Index:
             found &= hashes[count - length : count - length + last] == tail
             places = np.flatnonzero(found)
             if len(places):
-                return places
-        return np.empty(0, np.int64)
+                return places, grain
+        return np.empty(0, np.int64), "name"
 
     def window(self, query: Elements, favoured: BoolArray | None) -> tuple[int, int] | None:
         """Return the first and the end of the part in which a sequence stands, null if in none.
