@@ -1,0 +1,1 @@
+"""Records the labelled corpus on which the accuracy of classification is measured."""
