@@ -284,7 +284,7 @@ class _Recorder:
         self._meter.end_run(traced=True)
         if name == "rich" or not self._traced_stages:
             self._traced_stages = done.steps
-        if not self._stages:
+        if not self._stages and not self._is_partly:
             self._stages = dict(self._traced_stages)
         self._passes.append(pass_entry(recipe, done, alone_ms))
 

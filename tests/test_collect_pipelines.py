@@ -227,11 +227,11 @@ def test_compiled_pipelines_keep_their_stages(
         lambda self, **_: setattr(self, "_compiled_call_impl", self.forward),
     )
     folder = str(builders.saved("sd", folders))
-    code, _, err = collect(
-        "-o", "run", "pipeline", folder, *QUICK, "--steps", "2", "--compile", "--passes", "rich"
-    )
+    more = ("--steps", "3", "--trace-steps", "2", "--compile", "--passes", "rich")
+    code, _, err = collect("-o", "run", "pipeline", folder, *QUICK, *more)
     assert (code, err) == (0, "")
     body = manifest_of(tmp_path / "run")
+    assert body["stages"][1] == {"stage": "denoise", "steps": 3, "traced_steps": 2}
     assert [entry["pass"] for entry in body["passes"]] == ["eager", "rich"]
     for file in ("eager.json.gz", "trace.json.gz"):
         names = names_in(tmp_path / "run", file)
