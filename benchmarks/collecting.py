@@ -1,0 +1,102 @@
+"""Measure what recording costs, and write it into the documentation.
+
+``python -m benchmarks.collecting hooks|sleeps|passes -o FILE``, each with ``--tiny --device cpu``
+to try it without a GPU; then ``python -m benchmarks.collecting document FILE …``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.collecting_document import document
+from benchmarks.tools import CHECKOUT, UnusableError
+from tracekit.errors import TracekitError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODELS: Final = ("stable-diffusion", "llama", "make-a-video")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write one JSON file, or write files into the documentation; return 0."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.what == "document":
+            document(args.files, args.docs)
+            return 0
+        text = json.dumps(_measured(args), indent=1) + "\n"
+    except (UnusableError, TracekitError) as error:
+        print(f"benchmarks.collecting: {error}", file=sys.stderr)
+        return error.code if isinstance(error, UnusableError) else error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _measured(args: argparse.Namespace) -> dict[str, Any]:
+    # torch is imported only where something is measured.
+    from benchmarks.collecting_setup import surroundings
+    from tracekit.collectors.environment import check_device
+
+    check_device(args.device)
+    found: dict[str, Any]
+    if args.what == "hooks":
+        from benchmarks.collecting_hooks import measure_hooks
+
+        found = measure_hooks(args)
+    elif args.what == "sleeps":
+        from benchmarks.collecting_sleeps import measure_sleeps
+
+        found = measure_sleeps(args)
+    else:
+        from benchmarks.collecting_passes import measure_passes
+
+        found = measure_passes(args)
+    return {"what": args.what, **surroundings(), **found}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.collecting", description=__doc__)
+    commands = parser.add_subparsers(dest="what", required=True)
+    hooks = _measuring(commands, "hooks", "labels and stage markers in runs that nothing profiles")
+    hooks.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="(all)")
+    hooks.add_argument("--pairs", type=int, default=150, help="pairs of runs (%(default)s)")
+    hooks.add_argument("--seconds", type=float, default=120, help="limit a model (%(default)s)")
+    sleeps = _measuring(commands, "sleeps", "idle time where the host sleeps before each step")
+    sleeps.add_argument("--rounds", type=int, default=40, help="runs a sleep (%(default)s)")
+    sleeps.add_argument("--steps", type=int, default=4, help="denoising steps (%(default)s)")
+    sleeps.add_argument(
+        "--workloads", nargs="+", choices=("eager", "graph"), default=("eager", "graph"),
+        help="eager, or a CUDA graph with a synchronization after each step (both)",
+    )  # fmt: skip
+    sleeps.add_argument("--folder", type=Path, help="keep the run folders below this one")
+    passes = _measuring(commands, "passes", "what each pass costs")
+    passes.add_argument("--only", nargs="+", type=int, help="numbers of the runs, from 0 (all)")
+    passes.add_argument("--rounds", type=int, default=9, help="runs in turn (%(default)s)")
+    passes.add_argument("--folder", type=Path, help="keep the run folders below this one")
+    write = commands.add_parser("document", help="write measured files into the documentation")
+    write.add_argument("files", nargs="+", type=Path, help="what the other commands wrote")
+    write.add_argument("--docs", type=Path, default=CHECKOUT / "docs" / "collecting.md")
+    return parser
+
+
+def _measuring(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("-o", "--output", type=Path, help="file to write (standard output)")
+    parser.add_argument("--device", default="cuda", help="(%(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="tiny models")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

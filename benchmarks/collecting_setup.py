@@ -1,0 +1,80 @@
+"""What the measurements of recording share: workloads, clocks, spreads, the machine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tracekit.collectors.environment import describe_environment
+from tracekit.collectors.models import load_builder
+from tracekit.collectors.profiling import synchronize
+from tracekit.collectors.workload import ModelOptions, Workload
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+_RESAMPLES: Final = 10_000
+_NOTHING: Final = nullcontext()
+
+
+def surroundings() -> dict[str, Any]:
+    """Return GPU, driver, processor, versions and date; what is unknown is null."""
+    about = describe_environment()
+    devices = [device["name"] for device in about["devices"]]
+    return {
+        "gpu": devices[0] if devices else None,
+        "driver": about["versions"]["driver"],
+        "processor": about["host"]["processor"],
+        "versions": about["versions"],
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def build(name: str, args: argparse.Namespace, **changes: Any) -> Workload:
+    """Return a model's workload on the device asked for."""
+    is_cpu = args.device == "cpu"
+    options = ModelOptions(
+        device=args.device, tiny=args.tiny, dtype="float32" if is_cpu else "bfloat16", **changes
+    )
+    return load_builder(name)(options)
+
+
+def is_cuda(args: argparse.Namespace) -> bool:
+    """Say whether the device is a GPU."""
+    return bool(args.device.startswith("cuda"))
+
+
+def unmarked(_name: str, step: int | None = None) -> AbstractContextManager[None]:  # noqa: ARG001
+    """Mark nothing."""
+    return _NOTHING
+
+
+def wall_ms(work: Callable[[], object], *, cuda: bool) -> float:
+    """Return the time from an idle device to an idle device."""
+    synchronize(cuda=cuda)
+    start_ns = time.perf_counter_ns()
+    work()
+    synchronize(cuda=cuda)
+    return (time.perf_counter_ns() - start_ns) / 1e6
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median with its bootstrap 95% interval: median, low, high."""
+    numbers = np.asarray(values, np.float64)
+    chosen = np.random.default_rng(0).integers(len(numbers), size=(_RESAMPLES, len(numbers)))
+    medians = np.median(numbers[chosen], axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(np.median(numbers)), float(low), float(high)
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """Return by how much the second of each pair is larger: the median of the paired ratios."""
+    logarithms = [float(np.log(second / first)) for first, second in pairs]
+    median, low, high = (round(float(np.exp(value)), 5) for value in interval(logarithms))
+    return {"ratio": median, "low": low, "high": high}

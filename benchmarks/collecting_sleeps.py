@@ -1,0 +1,158 @@
+"""Whether corrected idle time grows by what the host sleeps before each denoising step."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import tracekit
+from benchmarks.collecting_setup import build, is_cuda
+from tracekit.collectors.environment import describe_environment
+from tracekit.collectors.manifest import new_manifest, pass_entry, stage_entries, timing_entry
+from tracekit.collectors.markers import CountingMarker
+from tracekit.collectors.profiling import Recipe, record_pass, synchronize
+from tracekit.collectors.runwriter import RunFolder
+from tracekit.collectors.speedups import graph_modules, targets_of
+from tracekit.collectors.timing import SCHEMA, measure, summarize
+from tracekit.runfolder import LIGHT_PASS, RICH_PASS, TIMING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from tracekit.collectors.workload import StageMarker, Workload
+
+SLEEPS_MS: Final = (0, 1, 2, 5)
+STAGE: Final = "denoise"
+_WARM_UPS: Final = 2
+
+
+@dataclass
+class Sleeping:
+    """A workload whose host sleeps before each step, and may wait for the device after it.
+
+    `slept_ms` is what one run after the other really slept.
+    """
+
+    workload: Workload
+    sleep_ms: int
+    waits: bool
+    cuda: bool
+    slept_ms: list[float] = field(default_factory=list)
+
+    def run(self, stage: StageMarker) -> object:
+        """Do the work once."""
+        self.slept_ms.append(0.0)
+
+        @contextmanager
+        def marked(name: str, step: int | None = None) -> Iterator[None]:
+            if name == STAGE:
+                self._sleep()
+            with stage(name, step):
+                yield
+                if name == STAGE and self.waits:
+                    synchronize(cuda=self.cuda)
+
+        return self.workload.run(marked)
+
+    def _sleep(self) -> None:
+        if self.sleep_ms:
+            start_ns = time.perf_counter_ns()
+            time.sleep(self.sleep_ms / 1e3)
+            self.slept_ms[-1] += (time.perf_counter_ns() - start_ns) / 1e6
+
+
+def measure_sleeps(args: argparse.Namespace) -> dict[str, Any]:
+    """Return for each workload what was slept and the corrected idle time, by sleep."""
+    kinds = [kind for kind in args.workloads if kind == "eager" or is_cuda(args)]
+    with tempfile.TemporaryDirectory() as temporary:
+        place = args.folder or Path(temporary)
+        found = {kind: _measure(kind, place / kind, args) for kind in kinds}
+    return {"steps": args.steps, "rounds": args.rounds, "workloads": found}
+
+
+def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+    cuda = is_cuda(args)
+    workload = build("stable-diffusion", args, steps=args.steps)
+    roots = dict(workload.modules)
+    if kind == "graph":
+        targets = targets_of(workload.modules, workload.compile_targets)
+        graph_modules(targets)
+        roots = {name: module for name, module in roots.items() if name not in targets}
+    variants = [Sleeping(workload, sleep_ms, kind == "graph", cuda) for sleep_ms in SLEEPS_MS]
+    for _ in range(_WARM_UPS):
+        workload.run(CountingMarker())
+    timings = in_turn(variants, args.rounds)
+    rows = []
+    for variant, timing in zip(variants, timings, strict=True):
+        slept_ms = median(variant.slept_ms)
+        folder = place / f"{variant.sleep_ms}ms"
+        record(replace(workload, run=variant.run, modules=roots), folder, timing, args)
+        rows.append(_row(variant.sleep_ms, slept_ms, folder))
+    return with_growth(rows)
+
+
+def in_turn(variants: list[Sleeping], rounds: int) -> list[dict[str, Any]]:
+    """Return the times of each variant, one run of each after the other, in a turning order."""
+    repeats: list[list[dict[str, Any]]] = [[] for _ in variants]
+    for number in range(rounds):
+        for place in range(len(variants)):
+            index = (place + number) % len(variants)
+            variant = variants[index]
+            repeats[index] += measure(variant.run, 1, cuda=variant.cuda)
+    return [summarize(each) for each in repeats]
+
+
+def record(
+    workload: Workload, folder: Path, timing: dict[str, Any], args: argparse.Namespace
+) -> None:
+    """Write a whole run folder from times that were taken and passes that are recorded here."""
+    cuda = is_cuda(args)
+    settings = {"device": args.device, "attention": "auto"}
+    manifest = new_manifest(workload.name, workload.config, settings, [])
+    writer = RunFolder(folder, manifest | describe_environment(), force=True)
+    about = {"schema": SCHEMA, "device": args.device, "steps": "true"}
+    writer.write_json(TIMING, about | timing)
+    alone_ms = timing["median_wall_ms"]
+    entries = [timing_entry(TIMING, alone_ms)]
+    recipes = (
+        Recipe("light", LIGHT_PASS, cpu=not cuda, cuda=cuda),
+        Recipe("rich", RICH_PASS, cpu=True, cuda=cuda, shapes=True, modules=workload.modules),
+    )
+    for recipe in recipes:
+        done = record_pass(workload.run, recipe, writer)
+        entries.append(pass_entry(recipe, done, alone_ms))
+        writer.manifest["stages"] = stage_entries(workload.stages, done.steps)
+    writer.manifest["passes"] = entries
+    writer.save(complete=True)
+
+
+def _row(sleep_ms: int, slept_ms: float, folder: Path) -> dict[str, Any]:
+    analysis = tracekit.analyze(str(folder))
+    assert isinstance(analysis, tracekit.Analysis)
+    corrected = analysis.corrected
+    return {
+        "sleep_ms": sleep_ms,
+        "slept_ms": round(slept_ms, 4),
+        "wall_ms": None if corrected is None else corrected.wall_ns / 1e6,
+        "busy_ms": None if corrected is None else corrected.busy_ns / 1e6,
+        "idle_ms": None if corrected is None else corrected.idle_ns / 1e6,
+        "method": None if corrected is None else corrected.method,
+    }
+
+
+def with_growth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with how much idle time each has over the first, and over what was slept."""
+    first_ms = rows[0]["idle_ms"]
+    result = []
+    for row in rows:
+        known = row["idle_ms"] is not None and first_ms is not None
+        grown_ms = row["idle_ms"] - first_ms if known else None
+        over = grown_ms / row["slept_ms"] if grown_ms is not None and row["slept_ms"] else None
+        result.append(row | {"idle_grew_ms": grown_ms, "grew_over_slept": over})
+    return result

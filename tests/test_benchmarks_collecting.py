@@ -1,0 +1,158 @@
+"""The measurements of recording run on a CPU with tiny models, and end up in the documentation."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+import tracekit  # noqa: E402
+from benchmarks.collecting import main  # noqa: E402
+from benchmarks.collecting_document import passes_text  # noqa: E402
+from benchmarks.collecting_hooks import paired_runs  # noqa: E402
+from benchmarks.collecting_setup import interval, ratio  # noqa: E402
+from benchmarks.collecting_sleeps import Sleeping, in_turn, with_growth  # noqa: E402
+from benchmarks.tools import CHECKOUT  # noqa: E402
+from collect_helpers import toy  # noqa: E402
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("default")
+TINY = ("--tiny", "--device", "cpu")
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    path = tmp_path / "collecting.md"
+    path.write_text((CHECKOUT / "docs" / "collecting.md").read_text())
+    return path
+
+
+def measured(tmp_path: Path, *args: str) -> dict[str, Any]:
+    path = tmp_path / f"{args[0]}.json"
+    assert main([*args, *TINY, "-o", str(path)]) == 0
+    body: dict[str, Any] = json.loads(path.read_text())
+    assert body["versions"]["torch"] == torch.__version__
+    return body
+
+
+def documented(tmp_path: Path, docs: Path, what: str) -> str:
+    assert main(["document", str(tmp_path / f"{what}.json"), "--docs", str(docs)]) == 0
+    text = docs.read_text()
+    return text.partition(f"<!-- {what}:begin -->")[2].partition(f"<!-- {what}:end -->")[0]
+
+
+def test_hooks(tmp_path: Path, docs: Path) -> None:
+    body = measured(tmp_path, "hooks", "--models", "llama", "--pairs", "4")
+    row = body["models"]["llama"]
+    assert row["pairs"] == len(row["walls_ms"]) == 4
+    assert (row["labelled_calls"], row["stage_marks"]) == (2 * 5, 5)
+    assert row["low"] <= row["ratio"] <= row["high"]
+    assert body["call_ns"] < 20_000
+    assert row["host_share"] == pytest.approx(
+        (10 * body["call_ns"] + 5 * body["mark_ns"]) / (row["median_ms"] * 1e6), rel=0.01
+    )
+    assert "| llama, 4 new tokens | 4 |" in documented(tmp_path, docs, "hooks")
+
+
+def test_pairs_alternate_and_end_in_time() -> None:
+    walls: list[bool] = []
+
+    def run(stage: Any) -> None:
+        with stage("denoise"):
+            walls.append(type(stage).__name__ == "LabelMarker")
+
+    args = SimpleNamespace(device="cpu", pairs=4, seconds=60.0)
+    assert len(paired_runs(toy(run=run), args)) == 4  # type: ignore[arg-type]
+    assert walls[3:] == [True, False, False, True] * 2
+    args.seconds = 0.0
+    assert paired_runs(toy(run=run), args) == []  # type: ignore[arg-type]
+
+
+def test_sleeps(tmp_path: Path, docs: Path) -> None:
+    folder = tmp_path / "kept"
+    body = measured(tmp_path, "sleeps", "--rounds", "2", "--steps", "2", "--folder", str(folder))
+    rows = body["workloads"]["eager"]
+    assert [row["sleep_ms"] for row in rows] == [0, 1, 2, 5]
+    assert rows[0]["slept_ms"] == 0
+    for row in rows[1:]:
+        assert row["slept_ms"] >= 2 * row["sleep_ms"]
+    assert set(body["workloads"]) == {"eager"}
+    found = tracekit.analyze(str(folder / "eager" / "5ms"))
+    assert isinstance(found, tracekit.Analysis)
+    assert ("denoise", 2) in [(row.stage, row.traced_steps) for row in found.stages]
+    timing = json.loads((folder / "eager" / "5ms" / "timing.json").read_text())
+    assert len(timing["repeats"]) == 2
+    assert timing["stages"][1]["steps"] == 2
+    assert "| eager | 5 ms |" in documented(tmp_path, docs, "sleeps")
+
+
+def test_sleeps_are_in_turn_and_in_the_wall_time() -> None:
+    order: list[int] = []
+
+    def variant(sleep_ms: int) -> Sleeping:
+        def run(stage: Any) -> None:
+            order.append(sleep_ms)
+            with stage("denoise", 0):
+                pass
+
+        return Sleeping(toy(run=run), sleep_ms, waits=False, cuda=False)
+
+    timings = in_turn([variant(0), variant(20)], 3)
+    assert order == [0, 20, 20, 0, 0, 20]
+    assert timings[1]["min_wall_ms"] >= 20 > timings[0]["median_wall_ms"]
+    assert timings[1]["stages"][0]["median_wall_ms"] < 20
+
+
+def test_growth_is_over_what_was_slept() -> None:
+    rows = [{"idle_ms": 3.0, "slept_ms": 0.0}, {"idle_ms": 14.0, "slept_ms": 10.0}]
+    first, second = with_growth(rows)
+    assert (first["idle_grew_ms"], first["grew_over_slept"]) == (0.0, None)
+    assert (second["idle_grew_ms"], second["grew_over_slept"]) == (11.0, 1.1)
+    (unknown,) = with_growth([{"idle_ms": None, "slept_ms": 0.0}])
+    assert unknown["idle_grew_ms"] is None
+
+
+def test_passes(tmp_path: Path, docs: Path) -> None:
+    body = measured(tmp_path, "passes", "--only", "1", "--rounds", "2")
+    (row,) = body["rows"]
+    assert row["run"] == "llama, 512 + 32 tokens"
+    assert row["min_ms"] <= row["unprofiled_ms"] <= row["max_ms"]
+    assert row["repeats"] == 5
+    assert row["kernels_rich_over_light"] > 0
+    assert "| llama, 512 + 32 tokens |" in documented(tmp_path, docs, "passes")
+
+
+def test_a_run_that_failed_is_told() -> None:
+    row = {"run": "a", "error": "out of memory"}
+    about = {"gpu": "G", "driver": "1", "versions": {"torch": "2"}, "date": "d", "rounds": 3}
+    text = passes_text({**about, "rows": [row]})
+    assert text.startswith("G (driver 1), torch 2, d; ")
+    assert "| a | out of memory |" in text
+
+
+def test_spreads() -> None:
+    assert interval([1.0] * 5) == (1.0, 1.0, 1.0)
+    found = ratio([(1.0, 1.1), (2.0, 2.2), (1.0, 1.1), (1.0, 5.0)])
+    assert found["ratio"] == pytest.approx(1.1)
+    assert found["low"] <= found["ratio"] < found["high"]
+
+
+def test_what_cannot_be_documented(
+    tmp_path: Path, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = docs.read_text()
+    wrong = tmp_path / "wrong.json"
+    for text in ("{}", "[]", "{", '{"what": "nothing"}'):
+        wrong.write_text(text)
+        assert main(["document", str(wrong), "--docs", str(docs)]) == 3
+        assert str(wrong) in capsys.readouterr().err
+    assert main(["document", str(tmp_path / "gone"), "--docs", str(docs)]) == 3
+    assert docs.read_text() == before
