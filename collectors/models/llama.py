@@ -5,8 +5,9 @@ Dimensions:
 * 32 layers, width 4096, 32 heads: Touvron et al., *LLaMA* (arXiv 2302.13971), table 2; LLaMA 2
   (arXiv 2307.09288, section 2.2 and table 1) keeps that architecture for 7B, without grouped
   queries, and doubles the context to 4,096 tokens; vocabulary of 32,000 tokens (section 2.2).
-* feed-forward width 11008 (2/3 of 4·4096, rounded up to 256; section 2.2 of LLaMA), ε of RMSNorm
-  10⁻⁵ and untied output weights: `config.json` of meta-llama/Llama-2-7b-hf. 6.738 B parameters.
+* feed-forward width 11008 (2/3 of 4·4096, section 2.2 of LLaMA, rounded up to a multiple of 256 by
+  its code), ε of RMSNorm 10⁻⁵ and untied output weights: `config.json` of
+  meta-llama/Llama-2-7b-hf. 6.738 B parameters.
 * 512 tokens of prompt and 128 decoding steps are this tool's choice: *assumed*.
 
 The prompt's own forward pass yields the first token; each decoding step takes the last token and

@@ -19,11 +19,13 @@ what the paper leaves open is from its published configuration, `unet/config.jso
 * text encoder: OpenCLIP ViT-H/14's, 23 layers of width 1024, 16 heads. The paper conditions on a
   CLIP image embedding that a prior makes of the text; here the UNet sees the text itself;
 * sampling: 50 steps, a guidance scale of 9 and 1,000 noise levels, from diffusers'
-  TextToVideoSDPipeline and its scheduler. The frame rate is not a condition.
+  TextToVideoSDPipeline and its scheduler. The frame rate, a condition of the paper's decoder, is
+  none here;
+* size: the paper's decoder continues a text-to-image decoder of the kind of Ramesh et al. (arXiv
+  2204.06125). That this one is larger than the UNet here could not be checked; if so, times here
+  are a lower bound. Shares and the ratio of temporal to spatial attention are what this is for.
 
-The paper's decoder continues that of Ramesh et al. (arXiv 2204.06125), which is larger (table 3
-there), so times here are a lower bound; shares and the ratio of temporal to spatial attention are
-what this is for. Prior, frame interpolation and super-resolution are not part of it yet.
+Prior, frame interpolation and super-resolution are not part of it yet.
 
 With a folder of weights, one that diffusers' TextToVideoSDPipeline has saved, the model is what
 that folder says: latents of 4 channels, 256 pixels by default, and a VAE that decodes the frames.
