@@ -16,7 +16,7 @@ from tracekit.collectors.markers import CountingMarker, LabelMarker
 if TYPE_CHECKING:
     import argparse
 
-    from tracekit.collectors.workload import Workload
+    from tracekit.collectors.workload import StageMarker, Workload
 
 UNITS: Final[dict[str, dict[str, int]]] = {
     "stable-diffusion": {"steps": 2},
@@ -57,7 +57,7 @@ def paired_runs(workload: Workload, args: argparse.Namespace) -> list[tuple[floa
         workload.run(unmarked)
     gc.collect()
     gc.freeze()
-    pairs = []
+    pairs: list[tuple[float, float]] = []
     deadline = time.monotonic() + args.seconds
     try:
         while len(pairs) < args.pairs and time.monotonic() < deadline:
@@ -71,7 +71,7 @@ def paired_runs(workload: Workload, args: argparse.Namespace) -> list[tuple[floa
 
 def _wall(workload: Workload, with_labels: bool, cuda: bool) -> float:
     with labelled(workload.modules) if with_labels else nullcontext():
-        marker = LabelMarker() if with_labels else unmarked
+        marker: StageMarker = LabelMarker() if with_labels else unmarked
         return wall_ms(lambda: workload.run(marker), cuda=cuda)
 
 
@@ -94,7 +94,7 @@ def _call_cost_ns() -> float:
     """Return what a label adds to a call of a module, in ns; least of several."""
     import torch
 
-    class Attention(torch.nn.Module):
+    class Attention(torch.nn.Module):  # type: ignore[misc]
         def forward(self, hidden_states: Any, attention_mask: Any = None) -> Any:  # noqa: ARG002
             return hidden_states
 

@@ -50,7 +50,7 @@ def is_cuda(args: argparse.Namespace) -> bool:
     return bool(args.device.startswith("cuda"))
 
 
-def unmarked(_name: str, step: int | None = None) -> AbstractContextManager[None]:  # noqa: ARG001
+def unmarked(name: str, step: int | None = None) -> AbstractContextManager[None]:  # noqa: ARG001
     """Mark nothing."""
     return _NOTHING
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CPU = [torch.profiler.ProfilerActivity.CPU]
 
 
-class Doubling(torch.nn.Module):  # type: ignore[misc]
+class Doubling(torch.nn.Module):
     """Calls itself on half of its input, down to one row."""
 
     def __init__(self) -> None:
