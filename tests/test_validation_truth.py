@@ -163,6 +163,22 @@ def test_the_copies_that_products_make_of_their_inputs_are_attention(tmp_path: P
     assert slugs(truth_of(linked(b, tmp_path))) == [None, *["attention"] * 5, None]
 
 
+def test_truth_names_the_label_that_decided(tmp_path: Path) -> None:
+    def said(labels: list[str]) -> str | None:
+        truth = nested(labels, tmp_path)
+        (label,) = truth.label.tolist()
+        return None if label < 0 else truth.labels[label]
+
+    assert said([CONV, "tk1|cat|memory"]) == CONV
+    assert said([UNKNOWN, "tk1|cat|memory|function"]) == "tk1|cat|memory|function"
+    assert said(["tk1|cat|attention", LINEAR]) == "tk1|cat|attention"
+    assert said([SPATIAL]) is None
+    b = TraceBuilder()
+    calls(b, SPATIAL, ["linear", "scaled_dot_product_attention"])
+    truth = truth_of(linked(b, tmp_path))
+    assert [at if at < 0 else truth.labels[at] for at in truth.label.tolist()] == [-1, SPATIAL]
+
+
 def test_modules_inside_of_attention_that_is_written_out(tmp_path: Path) -> None:
     b = TraceBuilder()
     soft, proj = "tk1|mod|a.soft|Softmax", "tk1|mod|a.talking|Linear"
@@ -227,16 +243,6 @@ def test_collectives_inside_a_module_are_undecidable(tmp_path: Path) -> None:
     assert slugs(truth_of(linked(b, tmp_path))) == [None]
 
 
-def test_names_decide_what_is_under_no_label(tmp_path: Path) -> None:
-    b = TraceBuilder()
-    b.annotation(LINEAR, 0, 100)
-    b.launched("triton_a", 20, 1000, 5)
-    b.launched("triton_a", 200, 2000, 5)
-    b.launched("triton_b", 300, 3000, 5)
-    names = {"triton_a": "norm", "triton_b": "no slug"}
-    assert slugs(truth_of(linked(b, tmp_path), names)) == ["linear", "norm", None]
-
-
 def test_traces_without_labels(tmp_path: Path) -> None:
     b = TraceBuilder()
     b.annotation("user", 0, 100)
@@ -277,6 +283,9 @@ def test_replays_have_the_truth_of_the_same_sequence(tmp_path: Path) -> None:
     assert replay_truth(replay(["gemm", "mul", "gemm"]), donor, tmp_path) == [
         "linear", None, "conv",
     ]  # fmt: skip
+    of_replay, of_eager = (linked(b, tmp_path) for b in (replay(["gemm", "mul", "gemm"]), donor))
+    truth = with_replays(truth_of(of_replay), of_replay, of_eager, truth_of(of_eager))
+    assert [at if at < 0 else truth.labels[at] for at in truth.label.tolist()] == [LINEAR, -1, CONV]
     twice = replay(["gemm", "mul", "gemm"], ["mul", "gemm"])
     assert replay_truth(twice, donor, tmp_path) == ["linear", None, "conv", None, "conv"]
 

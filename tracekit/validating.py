@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tracekit.analysis.graph_truth import with_replays
 from tracekit.analysis.truth import Truth, has_labels, truth_of
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 
     PathInput = str | PathLike[str]
 
-TRUTH: Final = "truth.json"
-"""True categories of kernels by their names, beside traces whose work is under no label."""
-
-_MOST_BYTES: Final = 16 * 2**20
 _NO_LABELS: Final = "holds no tracekit labels: collect with --label all"
 
 
@@ -127,12 +123,11 @@ class _Eager:
 def _validated(file: TraceFile, read: Callable[[str], Trace]) -> RunValidation:
     trace = read(file.path)
     labelled = link(trace)
-    names = _names_beside(file)
-    truth = truth_of(labelled, names)
+    truth = truth_of(labelled)
     eager = _eager_pass(file, labelled, read)
     if eager is not None:
         truth = with_replays(truth, labelled, eager.labelled, eager.truth)
-    if eager is None and not names and not has_labels(trace):
+    if eager is None and not has_labels(trace):
         raise InputError(f"{file.path}: {_NO_LABELS}")
     dur_ns, decidable = labelled.dur_ns, truth.is_decidable
     time_ns, decidable_ns = int(dur_ns.sum()), int(dur_ns[decidable].sum())
@@ -183,21 +178,3 @@ def _eager_pass(file: TraceFile, labelled: Linked, read: Callable[[str], Trace])
     trace = read(path)
     eager = link(trace)
     return _Eager(without_labels(trace), eager, truth_of(eager))
-
-
-def _names_beside(file: TraceFile) -> dict[str, str]:
-    """Return the true categories of kernels by name that stand beside a trace."""
-    import msgspec
-
-    path = beside(file, TRUTH)
-    if path is None:
-        return {}
-    try:
-        with Path(path).open("rb") as source:
-            said: Any = msgspec.json.decode(source.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    kernels = said.get("kernels") if isinstance(said, dict) else None
-    if not isinstance(kernels, dict):
-        return {}
-    return {name: slug for name, slug in kernels.items() if isinstance(slug, str)}

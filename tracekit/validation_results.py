@@ -36,12 +36,14 @@ Question = Literal["temporal", "axis", "kind", "causal"]
 class ConfusedKernel:
     """A kernel that was given a wrong category: where it ran and what was said.
 
-    `op` is the innermost op, `module` the path that a label names; both null where unknown.
+    `op` is the innermost op, `module` the path that a label names, `label` the text of the label
+    that decided the truth; null where there is none.
     """
 
     name: str | None
     op: str | None
     module: str | None
+    label: str | None
     reason: str
     kernels: int
     time_ns: int

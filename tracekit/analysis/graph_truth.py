@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from tracekit.linking.subsequence import common_subsequence
 from tracekit.trace import ACTIVITY_KINDS, BoolArray, IntArray, SmallArray
 
 _KERNEL: Final = ACTIVITY_KINDS.index("kernel")
+_COLUMNS: Final = ("category", "axis", "kind", "causal", "label")
 _SHORTEST_RUN: Final = 16
 """Kernels in a row that must be the same where the sequences differ elsewhere."""
 
@@ -32,7 +33,10 @@ def with_replays(truth: Truth, linked: Linked, eager: Linked, eager_truth: Truth
     if not len(replayed) or not len(donor):
         return truth
     names, donor_names = _common_names(linked, eager)
-    columns = {field.name: getattr(truth, field.name).copy() for field in fields(truth)}
+    columns = {name: getattr(truth, name).copy() for name in _COLUMNS}
+    eager_columns = {name: getattr(eager_truth, name) for name in _COLUMNS}
+    own = len(truth.labels)
+    eager_columns["label"] = np.where(eager_truth.label >= 0, eager_truth.label + own, -1)
     known: dict[bytes, tuple[IntArray, IntArray]] = {}
     for rows in _by_replay(replay[replayed], replayed):
         sequence = names[rows]
@@ -41,8 +45,8 @@ def with_replays(truth: Truth, linked: Linked, eager: Linked, eager_truth: Truth
             known[key] = _partners(sequence, donor_names[donor], eager_truth.category[donor])
         at, partner = known[key]
         for name, column in columns.items():
-            column[rows[at]] = getattr(eager_truth, name)[donor[partner]]
-    return Truth(**columns)
+            column[rows[at]] = eager_columns[name][donor[partner]]
+    return replace(truth, **columns, labels=truth.labels + eager_truth.labels)
 
 
 def _are_kernels(linked: Linked) -> BoolArray:

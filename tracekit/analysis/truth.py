@@ -6,7 +6,6 @@ that truth does not depend on the rules that it judges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -56,13 +55,15 @@ class Truth:
 
     `category` holds positions in `CATEGORIES`, -1 where undecidable. `axis` and `kind` hold
     positions in `AXES` and `KINDS`, `causal` 1 or 0, all -1 unless the activity is attention whose
-    labels say it.
+    labels say it. `label` holds the position in `labels` of the text that decided, -1 for none.
     """
 
     category: SmallArray
     axis: SmallArray
     kind: SmallArray
     causal: SmallArray
+    label: IntArray
+    labels: tuple[str, ...]
 
     @property
     def is_decidable(self) -> BoolArray:
@@ -85,43 +86,44 @@ class _Meaning(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What is true of work directly inside a label: a category, and what says so."""
+    """What is true of work directly inside a label: a category, and which label says so."""
 
     category: str | None = None
     source: str = ""
+    row: int = -1
 
 
 _NOTHING: Final = _State()
 
 
-def truth_of(linked: Linked, names: Mapping[str, str] | None = None) -> Truth:
+def truth_of(linked: Linked) -> Truth:
     """Return the true category of each activity of a labelled trace.
 
     The innermost label that names one category counts, with these exceptions: attention keeps all
     that is inside it, and a convolution, linear layer, normalization or embedding keeps the
     pointwise work and copies inside it. Backward work has the truth of its forward op, recomputed
-    work that of the labels where it is issued. `names` gives the true categories of kernels, by
-    their names, for work under no label.
+    work that of the labels where it is issued.
     """
     spans, meanings = _meaningful(linked.trace)
     spans, meanings = _with_cores(linked, spans, meanings)
-    state = _states(spans, meanings)
+    states = _states(spans, meanings)
     category = np.full(len(linked), -1, np.int8)
     is_core = np.zeros(len(linked), np.bool_)
+    label = np.full(len(linked), -1, np.int64)
     axis, kind, causal = (np.full(len(linked), -1, np.int8) for _ in range(3))
     if len(spans):
         forest = build_forest(spans.thread, spans.start_ns, spans.end_ns)
-        codes = np.array([-1 if s.category is None else CODE_OF[s.category] for s in state])
-        of_core = np.array([s.source == "core" for s in state], np.bool_)
+        codes = np.array([-1 if s.category is None else CODE_OF[s.category] for s in states])
+        of_core = np.array([s.source == "core" for s in states], np.bool_)
+        said = np.append(spans.name, -1)[[s.row for s in states]]
         properties = _properties(forest.order, forest.parent, meanings)
         for thread, time_ns in _places(linked):
             rest = np.flatnonzero((category < 0) & (thread >= 0))
             row = forest.innermost_at(thread[rest], time_ns[rest])
             rest, row = rest[row >= 0], row[row >= 0]
-            category[rest], is_core[rest] = codes[row], of_core[row]
+            category[rest], is_core[rest], label[rest] = codes[row], of_core[row], said[row]
             axis[rest], kind[rest], causal[rest] = properties[:, row]
     category[is_core & in_projection(linked, linked.forward_op)] = -1
-    _add_names(linked, category, names or {})
     _correct(linked, category)
     is_attention = np.isin(category, _ATTENTION_CODES)
     for column in (axis, kind, causal):
@@ -129,7 +131,8 @@ def truth_of(linked: Linked, names: Mapping[str, str] | None = None) -> Truth:
     is_temporal = category == CODE_OF[TEMPORAL_ATTENTION]
     axis[is_temporal] = AXES.index(TEMPORAL)
     axis[(axis == AXES.index(TEMPORAL)) & ~is_temporal] = -1
-    return Truth(category, axis, kind, causal)
+    label[category < 0] = -1
+    return Truth(category, axis, kind, causal, label, linked.trace.strings)
 
 
 def has_labels(trace: Trace) -> bool:
@@ -193,7 +196,7 @@ def _with_cores(
     joined = Spans(
         start_ns=np.concatenate([spans.start_ns, cores.start_ns]),
         dur_ns=np.concatenate([spans.dur_ns, cores.end_ns - cores.start_ns]),
-        name=np.concatenate([spans.name, np.full(len(added), -1, np.int32)]),
+        name=np.concatenate([spans.name, spans.name[cores.call]]),
         thread=np.concatenate([spans.thread, cores.thread]),
     )
     return joined, [*meanings, *added]
@@ -204,19 +207,19 @@ def _states(spans: Spans, meanings: list[_Meaning]) -> list[_State]:
     states = [_NOTHING] * len(meanings)
     for row in forest.order.tolist():
         above = int(forest.parent[row])
-        states[row] = _inside(states[above] if above >= 0 else _NOTHING, meanings[row])
+        states[row] = _inside(states[above] if above >= 0 else _NOTHING, meanings[row], row)
     return states
 
 
-def _inside(outer: _State, label: _Meaning) -> _State:
-    """Return what is true inside a label that stands where `outer` is true."""
+def _inside(outer: _State, label: _Meaning, row: int) -> _State:
+    """Return what is true inside the label of a row, which stands where `outer` is true."""
     if outer.source == "attention":
         return outer
     if label.source == "attn":
         return _NOTHING
     if label.category in (ATTENTION, TEMPORAL_ATTENTION) and label.source == "cat":
-        return _State(label.category, "attention")
-    own = _State(label.category, label.source)
+        return _State(label.category, "attention", row)
+    own = _State(label.category, label.source, row)
     if outer.source == "core":
         return outer if label.category in _HELPERS else own
     if outer.source == "mod" and outer.category in _WHOLE and label.category in _HELPERS:
@@ -248,15 +251,6 @@ def _places(linked: Linked) -> list[tuple[IntArray, IntArray]]:
     thread, time_ns = np.full(len(linked), -1, np.int64), np.zeros(len(linked), np.int64)
     thread[moved], time_ns[moved] = ops.thread[forward[moved]], ops.start_ns[forward[moved]]
     return [(linked.thread.astype(np.int64), linked.time_ns), (thread, time_ns)]
-
-
-def _add_names(linked: Linked, category: SmallArray, names: Mapping[str, str]) -> None:
-    if not names:
-        return
-    code_of = {name: CODE_OF[slug] for name, slug in names.items() if slug in CODE_OF}
-    by_name = np.array([*(code_of.get(text, -1) for text in linked.trace.strings), -1], np.int8)
-    missing = category < 0
-    category[missing] = by_name[linked.name[missing]]
 
 
 def _correct(linked: Linked, category: SmallArray) -> None:

@@ -153,6 +153,7 @@ def _examples(judged: _Judged, at: IntArray) -> tuple[ConfusedKernel, ...]:
             name=table.name_at(int(rows[first[which]])),
             op=labelled.trace.text(int(op[rows[first[which]]])),
             module=_module_at(labelled, int(rows[first[which]])),
+            label=_label_at(judged.truth, int(rows[first[which]])),
             reason=table.reasons[int(table.reason[rows[first[which]]])],
             kernels=int(kernels[which]),
             time_ns=int(time_ns[which]),
@@ -171,6 +172,11 @@ def _op_names(linked: Linked) -> IntArray:
 def _module_at(linked: Linked, row: int) -> str | None:
     path = int(linked.labels.path[row])
     return None if path < 0 else linked.labels.paths[path]
+
+
+def _label_at(truth: Truth, row: int) -> str | None:
+    label = int(truth.label[row])
+    return None if label < 0 else truth.labels[label]
 
 
 def _by_evidence(judged: _Judged) -> tuple[EvidenceAccuracy, ...]:
