@@ -121,8 +121,10 @@ def _modules(root: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
 def _is_compiled(module: torch.nn.Module) -> bool:
     from torch.jit import ScriptModule
 
+    # Stages put wrappers there as well; only what the compiler made knows what it was made of.
+    call = getattr(module, "_compiled_call_impl", None)
     return (
-        getattr(module, "_compiled_call_impl", None) is not None
+        hasattr(call, "_torchdynamo_orig_callable")
         or "_orig_mod" in module._modules
         or hasattr(module.__dict__.get("forward"), "_torchdynamo_orig_callable")
         or isinstance(module, ScriptModule)

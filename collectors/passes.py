@@ -264,7 +264,7 @@ class _Recorder:
     def _recipe(self, name: PassName, file: str, *, shapes: bool) -> Recipe:
         modules = dict(self._workload.modules) if shapes else {}
         if name == "rich" and self._speeds_up:
-            # A hook would be compiled or captured with its module.
+            # Labels vanish in what is compiled or captured.
             targets = {target.partition(".")[0] for target in self._targets}
             modules = {root: module for root, module in modules.items() if root not in targets}
         return Recipe(

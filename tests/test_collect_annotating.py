@@ -19,6 +19,7 @@ from collect_helpers import HEADS, MODEL, TEXT, TOKENS, WIDTH, ToyAttention, Toy
 from tracekit.collectors.annotating import annotated  # noqa: E402
 from tracekit.collectors.labelling import labelled  # noqa: E402
 from tracekit.collectors.markers import LabelMarker  # noqa: E402
+from tracekit.collectors.patching import Patches  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,6 +236,25 @@ def test_compiled_code_is_left_alone() -> None:
                 assert torch.allclose(whole(x, text), MODEL(x, text), atol=1e-5)
     finally:
         torch._dynamo.reset()
+
+
+def test_a_call_that_is_wrapped_is_not_taken_for_compiled() -> None:
+    model = ToyModel()
+    before = model._call_impl
+    patches = Patches()
+
+    def make(call: Any) -> Any:
+        return functools.wraps(call)(lambda *args, **kwargs: call(*args, **kwargs))
+
+    with patches.calls_replaced(model, make):
+        assert model._compiled_call_impl is not None
+        with labelled({"net": model}) as found:
+            assert len(found) == 4
+        model._compiled_call_impl = None
+        model.compile(backend="eager")
+    with patches.calls_replaced(model, make), labelled({"net": model}) as found:
+        assert found == ()
+    assert before == model._call_impl
 
 
 def test_scripted_modules_are_left_alone() -> None:
