@@ -7,18 +7,16 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from corpus.slim import slim
 from corpus.spec import Built, Model, Size
 from corpus.truth import Truth
+from tracekit.collectors.labelling import attention_modules
 from tracekit.errors import HostError, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 BACKENDS: Final = {
     "flash": ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"),
@@ -33,6 +31,9 @@ MODES: Final = (
     "train-written", "train-checkpoint", "compile", "compile-train", "cudagraph",
 )  # fmt: skip
 _WARM_UP_RUNS: Final = 2
+RICH: Final = "trace.json.gz"
+EAGER: Final = "eager.json.gz"
+_PLAIN: Final = "trace.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,16 @@ def record_case(model: Model, mode: str, setting: Setting) -> dict[str, Any]:
 
 
 def _described(model: Model, mode: str, built: Built, found: dict[str, Any]) -> dict[str, Any]:
-    rules = [
-        {"classes": rule.classes, "path": rule.path, "axis": rule.axis, "kind": rule.kind}
-        for rule in built.attention
+    """Say what the truth of attention is, and where the collectors' labels would say otherwise."""
+    ours = Truth(built).attention
+    theirs = {entry.path: entry.axis for entry in attention_modules(built.modules)}
+    differs = [
+        {"path": path, "axis": ours.get(path), "collectors": theirs.get(path)}
+        for path in sorted(ours.keys() | theirs.keys())
+        if ours.get(path) != theirs.get(path)
     ]
-    return {"model": model.name, "mode": mode, "attention": rules, **found}
+    axes = sorted(set(ours.values()))
+    return {"model": model.name, "mode": mode, "axes": axes, "axis_differs": differs, **found}
 
 
 def backend(mode: str, setting: Setting) -> AbstractContextManager[object]:
@@ -123,85 +129,81 @@ def _record_eager(built: Built, mode: str, setting: Setting, folder: Path) -> di
     import torch
 
     mixed = torch.autocast(setting.device, torch.bfloat16) if mode == "autocast" else nullcontext()
+    trace = Trace(setting, mode)
     with torch.no_grad(), backend(mode, setting), mixed, setting.turn():
         warm_up(built.run, setting)
-        with Truth(built).recording(), profiled(setting, folder, "trace.json.gz", mode) as found:
+        with Truth(built).recording(), trace.recording():
             built.run()
-    return found
+    return trace.save(folder / RICH)
 
 
 def _record_training(built: Built, mode: str, setting: Setting, folder: Path) -> dict[str, Any]:
+    from torch.profiler import record_function
+
     from corpus.training import Step
 
     truth = Truth(built)
     step = Step(built, setting.device, truth if mode == "train-checkpoint" else None)
+    trace = Trace(setting, mode)
     with setting.turn():
-        warm_up(lambda: step(nullcontext), setting)
-        with truth.recording(), profiled(setting, folder, "trace.json.gz", mode) as found:
-            step(lambda text: _annotation(text))
-    return found
-
-
-def _annotation(text: str) -> AbstractContextManager[Any]:
-    from torch.profiler import record_function
-
-    scope: AbstractContextManager[Any] = record_function(text)
-    return scope
+        warm_up(lambda: step(lambda _text: nullcontext()), setting)
+        with truth.recording(), trace.recording():
+            step(record_function)
+    return trace.save(folder / RICH)
 
 
 def _record_compiled(built: Built, mode: str, setting: Setting, folder: Path) -> dict[str, Any]:
+    """Compile with labels in the code, which needs the GPU's time only for a moment."""
     import torch
+    from torch.profiler import record_function
 
     from corpus.compiling import compiled_truth
     from corpus.training import Step
 
-    with ExitStack() as stack:
-        table = stack.enter_context(compiled_truth(built))
-        for module in built.modules.values():
-            module.compile()
-        if mode == "compile":
-            stack.enter_context(torch.no_grad())
-            work: Callable[[], Any] = built.run
-        else:
-            step = Step(built, setting.device)
-
-            def work() -> None:
-                step(lambda text: _annotation(text))
-
-        work()
+    for module in built.modules.values():
+        module.compile()
+    is_training = mode == "compile-train"
+    step = Step(built, setting.device) if is_training else None
+    work = (lambda: step(record_function)) if step is not None else built.run
+    trace = Trace(setting, mode)
+    with torch.set_grad_enabled(is_training):
+        with compiled_truth(built):
+            work()
         with setting.turn():
             warm_up(work, setting)
-            with profiled(setting, folder, "trace.json.gz", mode) as found:
+            with trace.recording():
                 work()
-    (folder / "kernels.json").write_text(json.dumps(table.described()) + "\n")
     torch._dynamo.reset()
-    return found
+    return trace.save(folder / RICH)
 
 
 def _record_graphed(built: Built, mode: str, setting: Setting, folder: Path) -> dict[str, Any]:
     """Record a run with truth, and the replay of the same run as one CUDA graph."""
     import torch
 
+    eager, replayed = Trace(setting, mode), Trace(setting, mode)
     with torch.no_grad(), setting.turn():
         warm_up(built.run, setting)
-        with Truth(built).recording(), profiled(setting, folder, "eager.json.gz", mode) as found:
+        with Truth(built).recording(), eager.recording():
             built.run()
-        if not setting.on_gpu:
-            return found
-        graph = torch.cuda.CUDAGraph()
-        new_stream: Any = torch.cuda.Stream
-        side = new_stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            built.run()
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(graph):
-            kept = built.run()
-        graph.replay()
-        with profiled(setting, folder, "trace.json.gz", mode) as replayed:
+        if setting.on_gpu:
+            graph = torch.cuda.CUDAGraph()
+            new_stream: Any = torch.cuda.Stream
+            side = new_stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                built.run()
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph):
+                kept = built.run()
             graph.replay()
-        del kept, graph
-    return {**replayed, "eager": {key: found[key] for key in ("kernels", "events", "bytes")}}
+            with replayed.recording():
+                graph.replay()
+            del kept, graph
+    found = eager.save(folder / EAGER)
+    if not setting.on_gpu:
+        return found
+    return {**replayed.save(folder / RICH), "eager_kernels": found["kernels"]}
 
 
 _RECORDERS: Final = {
@@ -226,32 +228,45 @@ def synchronize(setting: Setting) -> None:
         torch.cuda.synchronize()
 
 
-@contextmanager
-def profiled(setting: Setting, folder: Path, name: str, mode: str) -> Iterator[dict[str, Any]]:
-    """Record what runs in the block into a small trace; the mapping holds its size afterwards."""
-    from torch.profiler import ProfilerActivity, profile
+class Trace:
+    """What a profiler records, written at once, and made small when nobody waits for the GPU."""
 
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if setting.on_gpu else [])]
-    stacks = mode == "modules"
-    found: dict[str, Any] = {}
-    synchronize(setting)
-    with profile(
-        activities=activities,
-        record_shapes=True,
-        with_stack=stacks,
-        with_modules=stacks,
-        acc_events=True,
-    ) as profiler:
-        started = time.perf_counter()
-        yield found
-        synchronize(setting)
-        found["ran_ms"] = round((time.perf_counter() - started) * 1e3, 1)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        plain = Path(scratch) / "trace.json"
-        profiler.export_chrome_trace(str(plain))
-        found.update(slim(plain, folder / name))
-    if setting.on_gpu and not found["kernels"]:
-        raise HostError(f"{folder.name}: the profiler recorded no GPU kernels")
+    def __init__(self, setting: Setting, mode: str) -> None:
+        self._setting = setting
+        self._with_modules = mode == "modules"
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._ran_ms = 0.0
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record what runs in the block."""
+        from torch.profiler import ProfilerActivity, profile
+
+        on_gpu = self._setting.on_gpu
+        synchronize(self._setting)
+        with profile(
+            activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])],
+            record_shapes=True,
+            with_stack=self._with_modules,
+            with_modules=self._with_modules,
+            acc_events=True,
+        ) as profiler:
+            started = time.perf_counter()
+            yield
+            synchronize(self._setting)
+            self._ran_ms = round((time.perf_counter() - started) * 1e3, 1)
+        self._scratch = tempfile.TemporaryDirectory()
+        profiler.export_chrome_trace(str(Path(self._scratch.name) / _PLAIN))
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """Write the small trace and return what it holds."""
+        if self._scratch is None:
+            raise UsageError(f"{path}: nothing was recorded")
+        with self._scratch as scratch:
+            found = slim(Path(scratch) / _PLAIN, path)
+        if self._setting.on_gpu and not found["kernels"]:
+            raise HostError(f"{path}: the profiler recorded no GPU kernels")
+        return {**found, "ran_ms": self._ran_ms}
 
 
 def release(setting: Setting) -> None:

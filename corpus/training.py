@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from corpus.truth import Truth
 
-Marker = Callable[..., AbstractContextManager[Any]]
+Marker = Callable[[str], AbstractContextManager[Any]]
 
 
 class Step:

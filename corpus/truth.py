@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _OUTSIDE: Final = Role("", "")
 _NO_OUTPUT: Final = re.compile(r"bias|pos|rel_|context|key|query|res_conv")
-_ROTARY: Final = re.compile(r"rot[ao]ry|rot_emb|(?:^|_)rope(?:_|$)|^rotate_", re.IGNORECASE)
+ROTARY: Final = re.compile(r"rot[ao]ry|rot_emb|(?:^|_)rope(?:_|$)|^rotate_", re.IGNORECASE)
 
 
 def category_label(slug: str, source: str) -> str:
@@ -332,7 +332,7 @@ def _in_rotary() -> bool:
     """Tell whether a function that applies rotary embeddings calls, be it a local one."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "_call_impl":
-        if _ROTARY.search(frame.f_code.co_name):
+        if ROTARY.search(frame.f_code.co_name):
             return True
         frame = frame.f_back
     return False

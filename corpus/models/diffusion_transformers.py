@@ -16,7 +16,7 @@ JOINT: Final = AttentionRule(r"Attention$", "spatial", kind="joint")
 """Text and image tokens in one sequence, of queries and of keys."""
 
 
-@model("pixart", "default written math cudagraph compile modules train")
+@model("pixart", "default written math cudagraph compile modules train train-written")
 def pixart(size: Size) -> Built:
     """PixArt-alpha: self-attention over pixels, cross-attention to text, one shared modulation."""
     from diffusers import PixArtTransformer2DModel
@@ -95,7 +95,7 @@ def stable_diffusion_3(size: Size) -> Built:
     return Built(run, {"transformer": net}, (alone, JOINT))
 
 
-@model("flux", "default cudnn cudagraph compile train-checkpoint")
+@model("flux", "default cudnn efficient cudagraph compile train-checkpoint")
 def flux(size: Size) -> Built:
     """FLUX.1: two blocks of two streams, two of one, rotary embedding, normalized queries."""
     from diffusers import FluxTransformer2DModel
@@ -125,7 +125,7 @@ def flux(size: Size) -> Built:
     return Built(run, {"transformer": net}, (JOINT,))
 
 
-@model("hunyuan-dit", "default math")
+@model("hunyuan-dit", "default math efficient")
 def hunyuan_dit(size: Size) -> Built:
     """HunyuanDiT: rotary self-attention, cross-attention to two text encoders, long skips."""
     import torch

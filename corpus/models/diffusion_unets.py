@@ -28,7 +28,7 @@ def write_out(net: Any, size: Size) -> None:
             module.set_processor(AttnAddedKVProcessor() if added else AttnProcessor())
 
 
-@model("stable-diffusion-1", "default math written train cudagraph compile autocast modules")
+@model("stable-diffusion-1", "default math written train cudagraph autocast modules")
 def stable_diffusion(size: Size) -> Built:
     """Text encoder, UNet (4 levels of 1 layer) and image decoder of Stable Diffusion 1."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -76,7 +76,7 @@ def stable_diffusion(size: Size) -> Built:
     return Built(run, modules, (TEXT, SPATIAL))
 
 
-@model("sdxl-unet", "default math cudnn train-checkpoint cudagraph compile")
+@model("sdxl-unet", "default math cudnn efficient train-checkpoint cudagraph compile")
 def sdxl(size: Size) -> Built:
     """UNet of Stable Diffusion XL, 3 levels, 1 and 2 transformer layers a block."""
     from diffusers import UNet2DConditionModel
@@ -233,7 +233,7 @@ def stable_video(size: Size) -> Built:
     return Built(run, {"unet": unet}, (along, SPATIAL))
 
 
-@model("animatediff-unet", "default written compile")
+@model("animatediff-unet", "default written efficient")
 def animatediff(size: Size) -> Built:
     """UNet of AnimateDiff: Stable Diffusion 1 with motion modules along frames."""
     from diffusers import UNetMotionModel

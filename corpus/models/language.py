@@ -243,7 +243,7 @@ def t5(size: Size) -> Built:
     return Built(run, {"model": net}, (AttentionRule(r"^T5Attention$", "sequence", inline=False),))
 
 
-@model("bert", "default written train cudagraph")
+@model("bert", "default written train train-written cudagraph")
 def bert(size: Size) -> Built:
     """BERT large with a padding mask."""
     from transformers import BertConfig, BertModel

@@ -17,7 +17,7 @@ VOLUME: Final = AttentionRule(r"Attention$", "spatio-temporal")
 JOINT_VOLUME: Final = AttentionRule(r"Attention$", "spatio-temporal", kind="joint")
 
 
-@model("latte", "default written math train cudagraph compile")
+@model("latte", "default written math train train-written cudagraph compile")
 def latte(size: Size) -> Built:
     """Latte: blocks over the pixels of a frame and blocks over the frames of a pixel in turn."""
     from diffusers import LatteTransformer3DModel
@@ -121,7 +121,7 @@ def cogvideox(size: Size) -> Built:
     return Built(run, {"transformer": net}, (JOINT_VOLUME,))
 
 
-@model("wan", "default math cudagraph compile modules")
+@model("wan", "default math cudnn cudagraph compile modules")
 def wan(size: Size) -> Built:
     """Wan 2.1 (1.3B width): full attention over the clip, cross-attention to text."""
     from diffusers import WanTransformer3DModel
