@@ -60,8 +60,7 @@ class Origins:
         for node in nodes:
             slug = self._slug(node)
             if slug is not None:
-                is_edge = kind == "fused" and _HEAVY.search(_name_of(node)) is not None
-                (heavy if is_edge else light).add(slug)
+                (heavy if kind == "fused" and _is_edge(node, slug) else light).add(slug)
         decided = [slug for slug in PRIORITY if slug in heavy | light]
         if not decided or (_UNDECIDED in light and decided[0] in _LIGHT):
             return None
@@ -191,6 +190,13 @@ def _labelling(function: Callable[..., Any], origins: Origins) -> Any:
         return found
 
     return codegen
+
+
+def _is_edge(node: Any, slug: str) -> bool:
+    """Tell whether only the edge of a costly operation can be in a kernel without products."""
+    if "sum" in str(node.target):
+        return False  # a product that was turned into a reduction, the gradient of a bias
+    return slug in ("conv", "linear") or _HEAVY.search(_name_of(node)) is not None
 
 
 def _name_of(node: Any) -> str:
