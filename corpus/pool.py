@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,19 +42,27 @@ class _Order:
 
 
 def run_jobs(
-    jobs: Sequence[Job], out: Path, *, device: str, tiny: bool, workers: int
+    jobs: Sequence[Job], setting: Setting, *, workers: int, seconds: float
 ) -> Iterator[dict[str, Any]]:
-    """Record cases and yield what there is to tell of each, `error` where it failed."""
-    setting = Setting(out, device, tiny)
-    if workers <= 1 and not device.startswith("cuda"):
+    """Record cases and yield what there is to tell of each, `error` where it failed.
+
+    After `seconds` no case is begun any more. Half of the workers begin at the end of the list,
+    where the slowest stand, so that these do not wait for the others.
+    """
+    until = time.monotonic() + seconds
+    if workers <= 1 and not setting.on_gpu:
         for job in jobs:
             yield _do(_Order(job, setting))
         return
     waiting = deque(jobs)
     results: queue.Queue[dict[str, Any]] = queue.Queue()
     threads = [
-        threading.Thread(target=_serve, args=(waiting, results, setting), daemon=True)
-        for _ in range(max(1, workers))
+        threading.Thread(
+            target=_serve,
+            args=(waiting.pop if number % 2 else waiting.popleft, results, setting, until),
+            daemon=True,
+        )
+        for number in range(max(1, workers))
     ]
     for thread in threads:
         thread.start()
@@ -64,15 +72,23 @@ def run_jobs(
         thread.join()
 
 
-def _serve(waiting: deque[Job], results: queue.Queue[dict[str, Any]], setting: Setting) -> None:
+def _serve(
+    take: Callable[[], Job],
+    results: queue.Queue[dict[str, Any]],
+    setting: Setting,
+    until: float,
+) -> None:
     """Feed one worker process, with a new one after each that has died or hung."""
     context = multiprocessing.get_context("spawn")
     process: Any = None
     while True:
         try:
-            job = waiting.popleft()
+            job = take()
         except IndexError:
             break
+        if time.monotonic() > until:
+            results.put({"case": job.case, "error": "not begun: out of time"})
+            continue
         if process is None or not process.is_alive():
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs,), daemon=True)

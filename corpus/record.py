@@ -18,7 +18,7 @@ from typing import Any
 
 from corpus.pack import pack
 from corpus.pool import Job, run_jobs
-from corpus.recording import MODES
+from corpus.recording import MODES, Setting
 from corpus.spec import find_model, load_models
 from tracekit.errors import HostError, TracekitError, UsageError
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _record(options: argparse.Namespace) -> int:
     started = time.perf_counter()
-    jobs = list(_jobs(options))
+    jobs = sorted(_jobs(options), key=lambda job: "compile" in job.mode)
     if not jobs:
         raise UsageError("there is nothing to record: no model has the modes asked for")
     out = Path(options.output)
@@ -46,9 +46,8 @@ def _record(options: argparse.Namespace) -> int:
         raise UsageError(f"{out}: is not empty; give another folder, or --force")
     out.mkdir(parents=True, exist_ok=True)
     results = []
-    for result in run_jobs(
-        jobs, out, device=options.device, tiny=options.tiny, workers=options.jobs
-    ):
+    setting = Setting(out, options.device, options.tiny)
+    for result in run_jobs(jobs, setting, workers=options.jobs, seconds=options.seconds):
         results.append(result)
         print(_line(result), flush=True)
     failed = [one for one in results if "error" in one]
@@ -121,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the device")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after this time")
     parser.add_argument("--pack", help="folder for tar files of at most 16 MiB with all cases")
     parser.add_argument(
         "--force", action="store_true", help="write into a folder that holds something"

@@ -62,7 +62,7 @@ def size_of(model: Model, mode: str, setting: Setting) -> Size:
         device=setting.device,
         dtype="float32" if is_mixed else model.dtype,
         written="written" in mode,
-        checkpoint=mode == "train-checkpoint",
+        mixed=is_mixed,
     )
 
 
@@ -82,7 +82,7 @@ def record_case(model: Model, mode: str, setting: Setting) -> dict[str, Any]:
         raise UsageError(f"{mode}: no such mode; there are {', '.join(MODES)}")
     torch.manual_seed(0)
     started = time.perf_counter()
-    built = model.build(size_of(model, mode, setting))
+    built = _build(model, size_of(model, mode, setting))
     built_s = time.perf_counter() - started
     folder = setting.folder / f"{model.name}.{mode}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,20 @@ def record_case(model: Model, mode: str, setting: Setting) -> dict[str, Any]:
     found = {"case": folder.name, "built_s": round(built_s, 1), **found}
     (folder / "truth.json").write_text(json.dumps(_described(model, mode, built, found)) + "\n")
     return found
+
+
+def _build(model: Model, size: Size) -> Built:
+    """Build a model where it will run, which is faster, or else on the CPU first."""
+    import torch
+
+    if size.device == "cpu":
+        return model.build(size)
+    try:
+        with torch.device(size.device):
+            return model.build(size)
+    except (RuntimeError, TypeError, ValueError):  # some constructors mix devices then
+        torch.cuda.empty_cache()
+        return model.build(size)
 
 
 def _described(model: Model, mode: str, built: Built, found: dict[str, Any]) -> dict[str, Any]:

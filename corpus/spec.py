@@ -20,14 +20,14 @@ class Size:
     """How a model is to be built.
 
     `written` asks for attention as matmul, softmax, matmul in the model's dtype, where the library
-    offers it. `checkpoint` asks for activations to be recomputed in the backward pass.
+    offers it. `mixed` says that it will run under autocast.
     """
 
     tiny: bool = False
     device: str = "cuda"
     dtype: str = "bfloat16"
     written: bool = False
-    checkpoint: bool = False
+    mixed: bool = False
 
     def pick(self, full: _Value, tiny: _Value) -> _Value:
         """Return one of two values: of the real width, or of the size for tests."""
@@ -40,6 +40,11 @@ class Size:
 
         found: torch.dtype = getattr(torch, self.dtype)
         return found
+
+    @property
+    def fuses(self) -> bool:
+        """Whether attention may be a fused kernel, which float32 has not everywhere."""
+        return not self.written and (self.mixed or self.dtype != "float32")
 
     @property
     def implementation(self) -> str:

@@ -42,7 +42,7 @@ def video_diffusion(size: Size) -> Built:
     return Built(run, {"unet": net}, (along, across), extra={"RelativePositionBias": ""})
 
 
-@model("make-a-video-unet", "default written train compile", "make_a_video_pytorch", "float32")
+@model("make-a-video-unet", "default autocast train compile", "make_a_video_pytorch", "float32")
 def make_a_video(size: Size) -> Built:
     """Pseudo 3-D convolutions; attention over pixels, then over frames, biases from an MLP."""
     code = inner_module("make_a_video_pytorch.make_a_video")
@@ -55,8 +55,8 @@ def make_a_video(size: Size) -> Built:
         resnet_block_depths=size.pick((1, 1, 1), (1, 1)),
         attn_dim_head=size.pick(64, 16),
         attn_heads=size.pick(8, 2),
-        attn_pos_bias=size.written,
-        flash_attn=not size.written,
+        attn_pos_bias=not size.fuses,
+        flash_attn=size.fuses,
     )
     net = size.place(net)
     side, frames = size.pick(32, 8), size.pick(8, 4)
@@ -199,7 +199,7 @@ def vivit_factorized(size: Size) -> Built:
         dim_head=size.pick(64, 16),
         pool="mean",
         variant="factorized_self_attention",
-        use_flash_attn=not size.written,
+        use_flash_attn=size.fuses,
     )
     net = size.place(net)
     video = size.normal(2, 3, frames, side, side)

@@ -59,7 +59,7 @@ def x_decoder(size: Size) -> Built:
             attn_dim_head=size.pick(64, 16),
             rotary_pos_emb=True,
             ff_glu=True,
-            attn_flash=not size.written,
+            attn_flash=size.fuses,
         ),
     )
     net = size.place(net)
@@ -113,7 +113,7 @@ def denoising_unet(size: Size) -> Built:
         dim_mults=size.pick((1, 2, 4), (1, 2)),
         attn_dim_head=size.pick(64, 16),
         attn_heads=size.pick(8, 2),
-        flash_attn=not size.written,
+        flash_attn=size.fuses,
     )
     net = size.place(net)
     side = size.pick(64, 8)
@@ -139,7 +139,7 @@ def karras_unet(size: Size) -> Built:
         num_blocks_per_stage=1,
         attn_res=size.pick((16, 32), (4, 8)),
         attn_dim_head=size.pick(64, 16),
-        attn_flash=not size.written,
+        attn_flash=size.fuses,
     )
     net = size.place(net)
     side = size.pick(64, 16)
