@@ -35,7 +35,9 @@ _VIEWS: Final = re.compile(
 )
 """Operations that are nothing by themselves: views, casts, constants."""
 _CORE: Final = re.compile(r"in (?:eager_attention_forward|sdpa_attention_forward)\b")
-_CORE_FUNCTIONS: Final = roles.PRODUCTS | {"softmax", "masked_fill", roles.FUSED_ATTENTION}
+_CORE_FUNCTIONS: Final = roles.PRODUCTS | {
+    "softmax", "_softmax", "_safe_softmax", "masked_fill", roles.FUSED_ATTENTION,
+}  # fmt: skip
 _HEAVY: Final = re.compile(
     r"convolution|conv\d|mm$|mm_|bmm|matmul|linear|einsum|scaled_dot_product"
 )

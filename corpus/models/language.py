@@ -5,6 +5,7 @@ Sources: the configurations of the published checkpoints that each docstring nam
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final
 
 from corpus.spec import AttentionRule, Built, Size, model
@@ -29,14 +30,20 @@ def _prefill_and_decode(net: Any, size: Size, vocabulary: int, prompt: int) -> A
     ids = size.tokens(vocabulary, 1, prompt)
     token = size.tokens(vocabulary, 1, 1)
 
+    # Later versions call it otherwise.
+    named = inspect.signature(net.forward).parameters
+    name = "cache" if "cache" in named else "past_key_values"
+
     def run() -> Any:
         import torch
+        from transformers import DynamicCache
 
         if torch.is_grad_enabled():
             return net(ids, use_cache=False).logits
-        first = net(ids, use_cache=True)
-        second = net(token, past_key_values=first.past_key_values, use_cache=True)
-        return net(token, past_key_values=second.past_key_values, use_cache=True).logits
+        cache = {name: DynamicCache(config=net.config)}
+        net(ids, use_cache=True, **cache)
+        net(token, use_cache=True, **cache)
+        return net(token, use_cache=True, **cache).logits
 
     return run
 

@@ -101,7 +101,7 @@ def x_encoder(size: Size) -> Built:
 
 @model(
     "denoising-diffusion-unet",
-    "default written train compile",
+    "default autocast train compile",
     "denoising_diffusion_pytorch",
     "float32",
 )
