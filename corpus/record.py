@@ -51,11 +51,10 @@ def _record(options: argparse.Namespace) -> int:
         results.append(result)
         print(_line(result), flush=True)
     failed = [one for one in results if "error" in one]
-    index = {
-        "cases": sorted(results, key=lambda one: str(one["case"])),
-        **_environment(options.device),
-    }
-    (out / "corpus.json").write_text(json.dumps(index, indent=1) + "\n")
+    cases = sorted(results, key=lambda one: str(one["case"]))
+    lines = [json.dumps(one) for one in (_environment(options.device), *cases)]
+    # Not .json, which would pass for a trace in a folder of them.
+    (out / "cases.jsonl").write_text("\n".join(lines) + "\n")
     if options.pack:
         pack(out, Path(options.pack))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())

@@ -147,8 +147,9 @@ def test_one_failing_model_does_not_stop_the_others(
     text = capsys.readouterr().out
     assert "FAILED broken.default: ZeroDivisionError: no such layer" in text
     assert "1 of 2 cases" in text
-    index = json.loads((out / "corpus.json").read_text())
-    assert [case["case"] for case in index["cases"]] == ["broken.default", "own-chunked.default"]
+    about, *cases = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
+    assert about["torch"] == torch.__version__
+    assert [case["case"] for case in cases] == ["broken.default", "own-chunked.default"]
     with tarfile.open(packed / "corpus-0.tar") as archive:
         assert f"own-chunked.default/{RICH}" in archive.getnames()
     assert record.main([*arguments, "--modes", "sideways"]) == 2
