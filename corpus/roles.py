@@ -122,15 +122,16 @@ def _role(module: torch.nn.Module, path: str, built: Built) -> Role:
         if re.search(rule.classes, class_name) and re.search(rule.path, path):
             reader = AttentionReader(module, path, rule.axis)
             return Role(path, class_name, None, is_leaf, rule, reader)
-    slug = category_of(module, built.extra)
+    slug, layer = category_of(module, built.extra), _layer_of(module)
     return Role(
         path,
         class_name,
         None if slug == "silent" else slug,
-        is_leaf,
+        # The name of a class that does more than a layer would mislead who reads it as one.
+        is_leaf and not (layer is not None and slug is None),
         wraps_conv=bool(_CONV_WRAPPER.search(class_name)),
         is_silent=slug == "silent" or bool(_ROTARY_CLASS.search(class_name)),
-        projects=_layer_of(module) is not None,
+        projects=layer is not None,
     )
 
 

@@ -7,6 +7,7 @@ inside one another); what stands under none is undecided. SOURCE says what decid
 * `function`: a function of PyTorch that the model calls itself
 * `core:full`, `core:causal`, `core:masked`, `core`: the attention operator proper
 * `arith`: arithmetic of tensors outside of normalizations and attention
+* `product`: a matrix product outside of linear layers and attention
 * `rotary`, `cache`: functions that apply rotary embeddings or write key-value caches
 * `optimizer`, `loss`: parts of a training step
 """
@@ -248,6 +249,8 @@ class Truth:
         if name == "multi_head_attention_forward":
             return self._multihead(func, args, kwargs)
         found = self._decide(name, frame)
+        if found is None and name in roles.PRODUCTS and self._is_product(name, args):
+            found = "linear", "product"
         with nullcontext() if found is None else _labelled(category_label(*found)):
             return func(*args, **kwargs)
 
@@ -268,6 +271,15 @@ class Truth:
         if name in roles.MEMORY and not any(one.role.wraps_conv for one in self._stack[-2:]):
             return "memory", "function"
         return ("elementwise", "arith") if name in roles.ARITHMETIC else None
+
+    def _is_product(self, name: str, args: Any) -> bool:
+        """Tell whether a product outside of attention sums over anything."""
+        if self._attention_frame() is not None:
+            return False
+        if name != "einsum":
+            return True
+        inputs, _, output = str(args[0]).partition("->") if args else ("", "", "")
+        return any(letter.isalpha() and letter not in output for letter in inputs)
 
     def _decide_inline(self, name: str, frame: _Frame) -> tuple[str, str] | None:
         if name in roles.LINEAR or name in roles.CONV:
