@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,10 @@ class Setting:
     def on_gpu(self) -> bool:
         """Whether the case runs on a GPU."""
         return self.device.startswith("cuda")
+
+
+class NoKernelsError(HostError):
+    """A trace of work on a GPU holds no kernels."""
 
 
 def size_of(model: Model, mode: str, setting: Setting) -> Size:
@@ -279,8 +284,21 @@ class Trace:
         with self._scratch as scratch:
             found = slim(Path(scratch) / _PLAIN, path)
         if self._setting.on_gpu and not found["kernels"]:
-            raise HostError(f"{path}: the profiler recorded no GPU kernels")
+            raise NoKernelsError(f"{path}: the profiler recorded no GPU kernels")
         return {**found, "ran_ms": self._ran_ms}
+
+
+@cache
+def prime(device: str) -> None:
+    """Start a profiler once in a process: the first one is slow and may miss kernels."""
+    from torch.profiler import ProfilerActivity, profile
+
+    if device.startswith("cuda"):
+        import torch
+
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]):
+            torch.ones(8, device=device).add_(1)
+            torch.cuda.synchronize()
 
 
 def release(setting: Setting) -> None:
