@@ -79,7 +79,8 @@ class Size:
 class AttentionRule:
     """What is true of attention modules of a class, from the source of the model.
 
-    The first rule whose patterns are found in a module's class and path counts. `kind` is null
+    The first rule whose patterns are found in a module's class and path counts. `axis` is empty
+    where queries are no tokens; `kind` is null
     where it is told by the inputs of a call. `inline` says that what its forward does between the
     projections of queries, keys and values and that of the output is the operator, but for rotary
     embeddings, normalizations and concatenations; otherwise only fused calls and known cores are.

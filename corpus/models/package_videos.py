@@ -106,6 +106,9 @@ def imagen_video(size: Size) -> Built:
             ),
             AttentionRule(r"^PerceiverAttention$", "sequence", kind="joint", from_product=True),
             AttentionRule(r"^CrossAttention$", "spatio-temporal", kind="cross", from_product=True),
+            AttentionRule(
+                r"^Attention$", "spatio-temporal", path=r"mid_attn", kind="self", from_product=True
+            ),
             AttentionRule(r"^Attention$", "spatio-temporal", kind="joint", from_product=True),
         ),
         extra={"GlobalContext": "silent"},

@@ -5,6 +5,7 @@ Sources: the packages, each under the name that pip knows: vit-pytorch, open_cli
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -124,7 +125,9 @@ def beit(size: Size) -> Built:
 @model("timm-xcit", "default", "timm torchvision")
 def xcit(size: Size) -> Built:
     """XCiT: attention between channels, local convolutions, class attention at the end."""
-    return _timm("xcit_tiny_12_p16_224", size, r"^XCA$|^ClassAttn$", 224, depth=3)
+    built = _timm("xcit_tiny_12_p16_224", size, r"^XCA$|^ClassAttn$", 224, depth=3)
+    channels = AttentionRule(r"^XCA$", "", kind="self", from_product=True)  # no axis of tokens
+    return replace(built, attention=(channels, *built.attention))
 
 
 def _timm(name: str, size: Size, classes: str, side: int, **settings: Any) -> Built:

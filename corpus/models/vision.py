@@ -162,12 +162,9 @@ def detr(size: Size) -> Built:
     def run() -> Any:
         return net(image).last_hidden_state
 
-    across = AttentionRule(
-        r"^DetrCrossAttention$|^DetrAttention$", "spatial", path=r"encoder_attn$"
-    )
-    return Built(
-        run, {"model": net}, (across, AttentionRule(r"^Detr(?:Self|Cross)?Attention$", "spatial"))
-    )
+    name = r"^Detr(?:Self|Cross)?Attention$"
+    slots = AttentionRule(name, "sequence", path=r"\.?decoder\.")  # queries are slots for objects
+    return Built(run, {"model": net}, (slots, AttentionRule(name, "spatial")))
 
 
 @model("sam", "default written")
