@@ -103,6 +103,52 @@ def test_copies_right_beside_the_operator_are_its_own(tmp_path: Path) -> None:
     assert categories == ["memory", "linear", *["attention"] * 5, "linear", "memory"]
 
 
+def test_pieces_between_the_projections_are_told_by_their_sizes(tmp_path: Path) -> None:
+    """A scale, head-wise copies and a mask belong to the operator, a rotation does not."""
+    program = Program()
+    program.op("aten::mul", POINT, [[2, 64, 320], []])
+    program.op("aten::layer_norm", POINT, [[2, 64, 320]])
+    program.linear()
+    program.op("aten::mul", POINT, [[2, 64, 320], []])
+    program.op("aten::clone", COPY, [[2, 8, 64, 40]])
+    program.linear()
+    program.op("aten::clone", COPY, [[2, 8, 64, 40]])
+    program.op("aten::ones", POINT, [[], []])
+    program.op("aten::tril", POINT, [[64, 64], []])
+    program.op("aten::neg", POINT, [[2, 8, 64, 20]])
+    program.linear()
+    program.sdpa([2, 8, 64, 40], [2, 8, 64, 40])
+    program.linear()
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == [
+        "elementwise", "norm", "linear", "attention", "attention", "linear", "attention",
+        "attention", "attention", "elementwise", "linear", "attention", "linear",
+    ]  # fmt: skip
+
+
+def test_a_bias_may_be_computed_between_the_scores_and_the_softmax(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::bmm", GEMM, [[16, 64, 40], [16, 40, 64]])
+    program.op("aten::linear", GEMM, [[127, 128], [8, 128], [8]])
+    program.op("aten::add", POINT, [[2, 8, 64, 64], [8, 64, 64]])
+    program.op("aten::softmax", SOFTMAX, [[2, 8, 64, 64], [], []])
+    program.op("aten::bmm", GEMM, [[16, 64, 64], [16, 64, 40]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == ["attention", "linear", *["attention"] * 3]
+
+
+def test_equal_sizes_do_not_tie_two_operators_together(tmp_path: Path) -> None:
+    """With as many keys as the head has dimensions all products are of one size."""
+    program = Program()
+    for _ in range(2):
+        program.written(2, 8, 64, 64, 64)
+        program.linear()
+        program.op("aten::add", POINT, [[2, 64, 512], [2, 64, 512]])
+        program.linear()
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == [*["attention"] * 4, "linear", "elementwise", "linear"] * 2
+
+
 def test_experts_between_attention_are_linear(tmp_path: Path) -> None:
     """A router's softmax stands between two batched products, too."""
     program = Program()
@@ -130,13 +176,17 @@ def test_a_second_product_of_scores_is_part_of_the_operator(tmp_path: Path) -> N
 
 def test_linear_attention_has_no_scores(tmp_path: Path) -> None:
     program = Program()
-    program.op("aten::relu", POINT)
+    """What makes features before, and the normalizer after, are its own."""
+    program.op("aten::gelu", POINT, [[2, 4096, 512]])
+    program.linear()
+    program.op("aten::relu", POINT, [[16, 4096, 32]])
     program.op("aten::bmm", GEMM, [[16, 33, 4096], [16, 4096, 32]])
     program.op("aten::bmm", GEMM, [[16, 33, 32], [16, 32, 4096]])
-    program.op("aten::div", POINT)
+    program.op("aten::div", POINT, [[16, 32, 4096], [16, 1, 4096]])
+    program.linear()
     table = program.table(tmp_path)
     categories = table.to_arrow().to_pydict()["category"]
-    assert categories == ["elementwise", "attention", "attention", "elementwise"]
+    assert categories == ["elementwise", "linear", *["attention"] * 4, "linear"]
     assert table.calls.query_length.tolist() == [4096]
 
 

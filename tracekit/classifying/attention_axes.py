@@ -104,7 +104,7 @@ def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
     sequences = (calls.sequences if has_heads else calls.batch)[rows].tolist()
     queries, keys = calls.query_length[rows].tolist(), calls.key_length[rows].tolist()
     return [
-        Call(Size(count, length, length, has_heads), length == others)
+        Call(Size(count, length, length, has_heads), 0 <= others - length <= _EXTRA_TOKENS)
         for count, length, others in zip(sequences, queries, keys, strict=True)
     ]
 

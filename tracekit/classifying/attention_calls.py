@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from tracekit.categories import ATTENTION, MEMORY
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
-from tracekit.classifying.op_rules import rule_for_op
+from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.operator_edges import CASTS, with_edges
 from tracekit.classifying.triton_names import is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
-from tracekit.trace import NULL, CodeArray, IntArray, SmallArray
+from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
 
 _SIZES: Final = ("sequences", "query_length", "key_length", "head_size", "batch", "heads")
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionCalls:
-    """One row a call of an attention operator, by thread and in the order of their issue.
-
-    `start_ns` to `end_ns` on `thread` is where its work was issued. `op` is the fused op, or the
-    first op of an operator that is written out (`is_written`). `sequences` is batch times heads,
-    and `batch` and `heads` are known where an op tells them apart; sizes are `NULL` where unknown.
-    `causal` is 1, 0, or -1 for unknown. `call` holds the call of each activity, -1 for none.
-    """
-
-    thread: CodeArray
-    start_ns: IntArray
-    end_ns: IntArray
-    op: IntArray
-    is_written: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    sequences: IntArray
-    query_length: IntArray
-    key_length: IntArray
-    head_size: IntArray
-    batch: IntArray
-    heads: IntArray
-    causal: SmallArray
-    call: IntArray
-
-    def __len__(self) -> int:
-        return len(self.op)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +41,8 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
     """Return the attention calls that the ops of a trace show, fused and written out.
 
     The copies and casts directly before and after an operator are its own: they lay out what it
-    takes and what it gives. Backward work belongs to the call of its forward op.
+    takes and what it gives. So are masks, biases, scales and head-wise copies before it that its
+    sizes tell. Backward work belongs to the call of its forward op.
     """
     ops = linked.trace.ops
     found = _fused(linked, shapes) + [
@@ -89,7 +64,8 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
         start_ns, end_ns = _with_helpers(linked, thread, start_ns, end_ns)
     sizes = {name: _column(found, name) for name in _SIZES}
     causal = [one.geometry.causal for one in found]
-    return AttentionCalls(
+    is_linear = np.array([one.geometry.is_linear for one in found], np.bool_)
+    calls = AttentionCalls(
         thread=thread,
         start_ns=start_ns,
         end_ns=end_ns,
@@ -99,6 +75,7 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
         call=rows_within(linked, thread, start_ns, end_ns),
         **sizes,
     )
+    return replace(calls, call=with_edges(linked, shapes, calls, is_linear))
 
 
 def _column(found: Sequence[_Found], name: str) -> IntArray:
@@ -160,6 +137,8 @@ def _with_helpers(
     rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op])
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
     helps = np.append(_is_helper(linked, rows), False)
+    # A cast before mostly undoes that of a norm or a rotation; one after is the operator's own.
+    lays_out = helps & ~np.append(_is_cast(linked, rows), False)
     top = outermost_marked(linked.ops.parent, np.ones(len(ops), np.bool_))[linked.op[rows]]
     owner, time_ns = linked.thread[rows], linked.time_ns[rows]
     low, high = start_ns.copy(), end_ns.copy()
@@ -174,7 +153,7 @@ def _with_helpers(
 
     before, after = place(start_ns) - 1, place(end_ns)
     for _ in range(_MOST_HELPERS):
-        reached = (before >= 0) & helps[before] & (_at(owner, before) == thread)
+        reached = (before >= 0) & lays_out[before] & (_at(owner, before) == thread)
         low[reached] = ops.start_ns[top[before[reached]]]
         before = np.where(reached, before - 1, -1)
         reached = (after < len(rows)) & helps[np.minimum(after, len(rows))]
@@ -182,6 +161,13 @@ def _with_helpers(
         high[reached] = time_ns[after[reached]] + 1
         after = np.where(reached, after + 1, len(rows))
     return np.minimum(low, start_ns), np.maximum(high, end_ns)
+
+
+def _is_cast(linked: Linked, rows: IntArray) -> BoolArray:
+    names = linked.trace.strings
+    casts = np.array([plain_op_name(name)[1] in CASTS for name in names], np.bool_)
+    named = casts[linked.trace.ops.name]
+    return np.asarray(nearest_marked(linked.ops.parent, named)[linked.op[rows]] >= 0)
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:

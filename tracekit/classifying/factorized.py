@@ -139,10 +139,20 @@ def _video(pairs: Sequence[_Pair], counts: Counter[Size], images: Images) -> _Vi
 
 
 def _roles(pairs: Sequence[_Pair], video: _Video) -> dict[Size, int]:
+    """Return the roles of the sizes of a video, and of others that can be nothing else.
+
+    Networks that also lower the frame rate have another number of frames at each level.
+    """
     roles: dict[Size, int] = {}
     for pair in pairs:
         if (pair.clips, pair.frames) == video:
             roles[pair.time] = TEMPORAL
+            roles.setdefault(pair.space, SPATIAL)
+    for pair in pairs:
+        is_exact = pair.time.shortest == pair.time.longest and pair.clips == video.clips
+        is_lower = pair.frames < min(video.frames, pair.positions)
+        if is_exact and is_lower and not video.frames % pair.frames:
+            roles.setdefault(pair.time, TEMPORAL)
             roles.setdefault(pair.space, SPATIAL)
     return roles
 

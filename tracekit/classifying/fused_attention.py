@@ -34,6 +34,7 @@ class Geometry:
     """Sizes of one attention call; null where they are not known.
 
     `sequences` is batch times heads; `batch` and `heads` are known where an op tells them apart.
+    `is_linear` says that there are no scores: keys and values are summed over the tokens.
     """
 
     sequences: int | None
@@ -43,6 +44,7 @@ class Geometry:
     batch: int | None = None
     heads: int | None = None
     causal: bool | None = None
+    is_linear: bool = False
 
 
 def fused_geometry(shapes: OpShapes, op: int, name: str) -> Geometry | None:

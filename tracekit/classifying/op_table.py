@@ -213,6 +213,8 @@ _WORD_COLLECTIVE = (
 _WORD_GEMM = r"gemm|gemv|matmul|mul_mat|(?:^|_)(?:mm|linear)(?:_|\d|$)"
 
 PATTERNS: Final = (
+    # Resampling is linear at times.
+    _pattern(r"upsample|interpolate|pool(?:[123]d)?(?:_|$)|resample|grid_sampl", ELEMENTWISE),
     # Several categories in one op: what runs below decides.
     _pattern(rf"(?:{_WORD_COLLECTIVE}).*(?:{_WORD_GEMM})", None),
     _pattern(rf"(?:{_WORD_GEMM}).*(?:{_WORD_COLLECTIVE})", None),
@@ -261,7 +263,6 @@ PATTERNS: Final = (
         r"adam|(?:^|_)(?:sgd|lamb|lion|adagrad|adafactor|rmsprop)(?:_|$)|optimizer", ELEMENTWISE
     ),
     _pattern(r"silu|gelu|relu|swiglu|geglu|swish|sigmoid|(?:^|_)tanh|act_and_mul", ELEMENTWISE),
-    _pattern(r"upsample|interpolate|pool(?:[123]d)?(?:_|$)|resample|grid_sampl", ELEMENTWISE),
     _pattern(r"quant|fp8|(?:^|_)cast(?:_|$)|softmax|dropout|cumsum|moe_sum", ELEMENTWISE),
     _pattern(r"(?:^|_)loss(?:_|$)|cross_entropy|^special_|^nested_sum", ELEMENTWISE),
     _pattern(r"(?:^|_)(?:i?r?fft|sort|topk|rand|multinomial|nms|philox)(?:n|\d)?(?:_|$)", OTHER),

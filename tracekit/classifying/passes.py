@@ -13,6 +13,7 @@ from typing import Final
 from tracekit.categories import (
     ATTENTION,
     COMMUNICATION,
+    CONV,
     ELEMENTWISE,
     LINEAR,
     MEMORY,
@@ -81,7 +82,7 @@ def by_decisive_op(situation: Situation) -> Verdict | None:
 
 def by_attention_operator(situation: Situation) -> Verdict | None:
     """Decide for products, softmax and what stands between them, and for copies beside them."""
-    if not situation.in_attention or situation.activity not in ("kernel", "cpu_op"):
+    if not situation.in_attention or _crosses_the_bus(situation):
         return None
     part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
     reason = f"{part} in the attention operator: product, softmax, product and their copies"
@@ -90,15 +91,31 @@ def by_attention_operator(situation: Situation) -> Verdict | None:
 
 def by_written_norm(situation: Situation) -> Verdict | None:
     """Decide for the pieces of a normalization that is written out."""
-    if not situation.in_norm or situation.activity not in ("kernel", "cpu_op"):
+    if not situation.in_norm or _crosses_the_bus(situation):
         return None
     part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
     return Verdict(NORM, "op", f"{part} in a normalization written out as mean, root and product")
 
 
+def by_rotary_embedding(situation: Situation) -> Verdict | None:
+    """Decide for what turns halves of heads round before a rotary embedding."""
+    if not situation.in_rotary or _crosses_the_bus(situation):
+        return None
+    part = (situation.op_stack or ("op",))[-1]
+    return Verdict(ELEMENTWISE, "op", f"{part} of a negated half, in a rotary embedding")
+
+
+def by_convolution_input(situation: Situation) -> Verdict | None:
+    """Decide for what pads the input of the convolution right after it."""
+    if not situation.before_convolution or _crosses_the_bus(situation):
+        return None
+    part = (situation.op_stack or ("op",))[-1]
+    return Verdict(CONV, "op", f"{part} of the input of the convolution right after it")
+
+
 def by_norm_module(situation: Situation) -> Verdict | None:
     """Decide for normalization layers that are written out as pow, mean, rsqrt and mul."""
-    if situation.module_hint != "norm" or situation.activity not in ("kernel", "cpu_op"):
+    if situation.module_hint != "norm" or _crosses_the_bus(situation):
         return None
     reason = f"inside the normalization module {situation.module}"
     return Verdict(NORM, situation.module_evidence, reason)
@@ -132,9 +149,11 @@ PASSES: Final[tuple[Pass, ...]] = (
     by_label,
     by_collective_kernel,
     by_decisive_op,
-    by_attention_operator,
     by_norm_module,
     by_written_norm,
+    by_rotary_embedding,
+    by_attention_operator,
+    by_convolution_input,
     by_generic_op,
     by_kernel_name,
 )
@@ -152,9 +171,14 @@ def decide(situation: Situation) -> Verdict:
 
 
 def _of_generic(situation: Situation, name: str, rule: OpRule) -> Verdict:
-    if situation.activity in _TRANSFERS and rule.category != LINEAR:
+    if _crosses_the_bus(situation):
         return Verdict(MEMORY, "op", f"{situation.activity[4:]} issued by {name}")
     return Verdict(rule.category, "op", f"issued by {name}")
+
+
+def _crosses_the_bus(situation: Situation) -> bool:
+    """Say whether an activity copies between host and device, which serves no operation."""
+    return situation.activity == "gpu_memcpy" and "DtoD" not in (situation.kernel or "")
 
 
 def _of_helper(situation: Situation, name: str, rule: OpRule) -> Verdict:

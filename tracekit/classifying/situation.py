@@ -46,6 +46,8 @@ class Situation:
     axis_evidence: str = "annotation"
     in_attention: bool = False
     in_norm: bool = False
+    in_rotary: bool = False
+    before_convolution: bool = False
     converts: bool | None = None
     phase: str = "forward"
 
@@ -65,12 +67,15 @@ class Surroundings:
     """What each activity stands in, found by looking at several of them.
 
     `in_attention` and `in_norm` say that it belongs to an attention operator, or to a
-    normalization that is written out. `axis` is a position in `AXES`, -1 where unknown, and
-    `axis_evidence` one in `EVIDENCES`.
+    normalization that is written out; `in_rotary` that it joins halves for a rotary embedding,
+    `before_convolution` that it pads what a convolution takes. `axis` is a position in `AXES`, -1
+    where unknown, and `axis_evidence` one in `EVIDENCES`.
     """
 
     in_attention: BoolArray
     in_norm: BoolArray
+    in_rotary: BoolArray
+    before_convolution: BoolArray
     axis: SmallArray
     axis_evidence: SmallArray
 
@@ -93,6 +98,7 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
         around.axis_evidence.astype(np.int64),
         around.in_attention.astype(np.int64),
         around.in_norm.astype(np.int64),
+        around.in_rotary + 2 * around.before_convolution.astype(np.int64),
         linked.labels.category,
         linked.phase.astype(np.int64),
         converts,
@@ -114,6 +120,8 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
             axis_evidence=EVIDENCES[around.axis_evidence[row]],
             in_attention=bool(around.in_attention[row]),
             in_norm=bool(around.in_norm[row]),
+            in_rotary=bool(around.in_rotary[row]),
+            before_convolution=bool(around.before_convolution[row]),
             converts=None if converts[row] < 0 else bool(converts[row]),
             phase=PHASES[linked.phase[row]],
         )

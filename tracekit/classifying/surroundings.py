@@ -10,6 +10,8 @@ import numpy as np
 from tracekit.categories import EVIDENCES, TEMPORAL_ATTENTION
 from tracekit.classifying.attention_axes import call_traits
 from tracekit.classifying.attention_calls import AttentionCalls, attention_calls
+from tracekit.classifying.issued_ops import issued_ops
+from tracekit.classifying.neighbours import before_convolution, in_rotary
 from tracekit.classifying.op_shapes import OpShapes
 from tracekit.classifying.situation import Surroundings, module_hints
 from tracekit.classifying.written_norms import in_written_norm
@@ -50,7 +52,16 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
         kind=_either(_labelled(linked, "kind", KINDS), _of_call(traits.kind, call)),
         causal=_of_call(calls.causal, call),
     )
-    return Surroundings(call >= 0, in_written_norm(linked, shapes), axis, evidence), rows
+    issued = issued_ops(linked)
+    around = Surroundings(
+        in_attention=call >= 0,
+        in_norm=in_written_norm(linked, issued, shapes),
+        in_rotary=in_rotary(linked, issued),
+        before_convolution=before_convolution(linked, issued, shapes),
+        axis=axis,
+        axis_evidence=evidence,
+    )
+    return around, rows
 
 
 def _axes(linked: Linked, call: IntArray, of_calls: SmallArray) -> tuple[SmallArray, SmallArray]:

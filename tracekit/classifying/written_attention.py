@@ -34,6 +34,9 @@ _PRODUCT_ROOT: Final = re.compile(r"^aten::(?:matmul|einsum|bmm|baddbmm|baddbmm_
 _REACH: Final = 24
 """Launches between a product and its softmax: scale, bias, mask, casts and copies are fewer."""
 
+_LONG_REACH: Final = 96
+"""The same where shapes tell that they belong together: the bias may be computed in between."""
+
 _LARGEST_HEAD: Final = 320
 """Head sizes beyond this are not taken for attention where no softmax says that it is."""
 
@@ -96,11 +99,9 @@ def written_spans(linked: Linked, shapes: OpShapes) -> list[Span]:
     """Return the attention operators that are written out, in the order of their softmaxes."""
     spans: list[Span] = []
     for thread in _threads(linked, shapes):
-        taken: set[int] = set()
-        for span in _with_softmax(thread):
-            spans.append(span)
-            taken.update((span.first, span.last))
-        spans.extend(_without_softmax(thread, spans))
+        ours = list(_with_softmax(thread))
+        ours.extend(_without_softmax(thread, ours))
+        spans.extend(_with_loose_products(thread, ours))
     return spans
 
 
@@ -109,9 +110,8 @@ def _with_softmax(thread: _Thread) -> Iterator[Span]:
     for number, softmax in enumerate(thread.softmaxes):
         at = bisect_left(starts, softmax.start_ns)
         before = thread.products[max(at - _REACH, 0) : at]
-        after = thread.products[at : at + _REACH]
         first = _scores_before(thread, softmax, before)
-        last = _sum_after(thread, softmax, after)
+        last = _sum_after(thread, softmax, thread.products[at : at + _REACH])
         if first is None or last is None:
             continue
         beyond = thread.softmaxes[number + 1 : number + 2]
@@ -127,15 +127,13 @@ def _scores_before(
     found: _Product | None = None
     scores = prod(softmax.shape)
     for product in reversed(products):
-        if softmax.place - product.place > _REACH:
-            break
-        if thread.is_interrupted(product.start_ns, softmax.start_ns) and not (
-            softmax.shape and product.scores == scores
-        ):
-            break
+        distance = softmax.place - product.place
+        is_interrupted = thread.is_interrupted(product.start_ns, softmax.start_ns)
         if not softmax.shape or not product.batch:
-            return product
-        if product.scores == scores:
+            return None if is_interrupted or distance > _REACH else product
+        if distance > (_LONG_REACH if found is None else _REACH):
+            break
+        if product.scores == scores and (found is None or not is_interrupted):
             found = product
         elif found is not None:
             break
@@ -147,20 +145,41 @@ def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product])
     found: _Product | None = None
     scores = prod(softmax.shape)
     for product in products:
+        is_interrupted = thread.is_interrupted(softmax.start_ns, product.start_ns)
         if product.place - softmax.place > _REACH:
             break
-        fits = scores in (product.taken, product.batch * product.inner * product.columns)
-        if thread.is_interrupted(softmax.start_ns, product.start_ns) and not (
-            softmax.shape and fits
-        ):
-            break
         if not softmax.shape or not product.batch:
-            return product
-        if fits:
+            return None if is_interrupted else product
+        fits = scores in (product.taken, product.batch * product.inner * product.columns)
+        if fits and (found is None or not is_interrupted):
             found = product
         elif found is not None:
             break
     return found
+
+
+def _with_loose_products(thread: _Thread, spans: Sequence[Span]) -> Iterator[Span]:
+    """Widen operators by the other products that no layer parts from them.
+
+    Attention by landmarks or by kernels multiplies more than twice.
+    """
+    owned = {row for span in spans for row in (span.first, span.last)}
+    starts = {product.root: product.start_ns for product in thread.products}
+    runs: dict[int, list[_Product]] = {}
+    for product in thread.products:
+        runs.setdefault(bisect_right(thread.layers, product.start_ns), []).append(product)
+    widened: dict[int, Span] = {}
+    for span in spans:
+        number = bisect_right(thread.layers, starts[span.first])
+        run = runs[number]
+        is_parted = bisect_right(thread.layers, starts[span.last]) != number
+        is_inside = {product.root for product in run} - owned
+        between = [p for p in run if starts[span.first] <= p.start_ns <= starts[span.last]]
+        if is_parted or not is_inside - {product.root for product in between}:
+            yield span
+        elif number not in widened:
+            widened[number] = Span(span.thread, run[0].root, run[-1].root, span.geometry)
+            yield widened[number]
 
 
 def _geometry(softmax: _Softmax, first: _Product) -> Geometry:
@@ -195,16 +214,13 @@ def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
 def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
     if first.batch == 1:
         return None
-    small = max(first.rows, first.columns) <= _LARGEST_HEAD
-    if small and abs(first.rows - first.columns) <= 1 and first.inner > max(first.rows, 1):
+    sums = {first.rows, first.columns}
+    small = max(sums) <= _LARGEST_HEAD and abs(first.rows - first.columns) <= 1
+    if small and first.inner > max(sums) and last.inner in sums:
         # Linear attention: keys and values are summed over the tokens first.
-        if first.inner == last.columns and last.inner in (first.rows, first.columns):
-            return Geometry(first.batch, last.columns, first.inner, last.inner)
-        if last.inner in (first.rows, first.columns) and last.columns in (
-            first.rows,
-            first.columns,
-        ):
-            return Geometry(first.batch, last.rows, first.inner, last.inner)
+        length = last.columns if last.rows in sums else last.rows if last.columns in sums else None
+        if length is not None and length > max(sums):
+            return Geometry(first.batch, length, first.inner, last.inner, is_linear=True)
     sizes = first.inner <= _LARGEST_HEAD and last.columns <= _LARGEST_HEAD
     if sizes and first.rows == last.rows and first.columns == last.inner != first.inner:
         return Geometry(first.batch, first.rows, first.columns, first.inner)

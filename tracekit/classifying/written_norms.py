@@ -9,17 +9,13 @@ have them, do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from math import prod
 from typing import Final
 
-import numpy as np
-
-from tracekit.classifying.intervals import rows_within
-from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.issued_ops import IssuedOps, work_of
 from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import outermost_marked
-from tracekit.trace import BoolArray, IntArray
+from tracekit.trace import BoolArray
 
 _ROOTS: Final = frozenset({"rsqrt", "sqrt", "std"})
 _LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
@@ -28,51 +24,108 @@ _SQUARES: Final = frozenset({"pow", "square", "mul", "multiply"})
 _LEADS: Final = _MEANS | _SQUARES | {"sub", "add", "clamp", "clamp_min", "div", "abs"}
 _CASTS: Final = frozenset({"to", "to_copy", "type_as", "float", "convert_element_type"})
 _SCALES: Final = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
+_NORMS: Final = frozenset(
+    {"layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "rms_norm", "batch_norm"}
+)
+_MARKS: Final = _ROOTS | _LENGTHS | _NORMS
+_BETWEEN: Final = frozenset({"add", "clamp", "clamp_min", "sub", "mean", "maximum"})
 _LEAD_STEPS: Final = 8
-_SCALE_STEPS: Final = 6
+_SCALE_STEPS: Final = 8
+_MOST_CASTS: Final = 3
+_MOST_WEIGHTS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Issued:
-    """The forward ops of one thread that launch work, in order: rows and plain names."""
+def in_written_norm(linked: Linked, issued: Sequence[IssuedOps], shapes: OpShapes) -> BoolArray:
+    """Return which activities are pieces of a normalization that is written out.
 
-    thread: int
-    rows: list[int]
-    names: list[str]
-
-
-def in_written_norm(linked: Linked, shapes: OpShapes) -> BoolArray:
-    """Return which activities are pieces of a normalization that is written out."""
-    found = [
-        (issued.thread, issued.rows[first], issued.rows[last])
-        for issued in _threads(linked)
-        for first, last in _spans(issued, shapes)
-    ]
-    if not found:
-        return np.zeros(len(linked), np.bool_)
-    thread, first, last = (np.array(column, np.int64) for column in zip(*found, strict=True))
-    ops = linked.trace.ops
-    end_ns = ops.start_ns[last] + ops.dur_ns[last]
-    within = rows_within(linked, thread.astype(np.int32), ops.start_ns[first], end_ns)
-    return np.asarray(within >= 0)
+    So are casts around a norm's own op, from and to the type of the model.
+    """
+    return work_of(
+        linked,
+        [
+            (ops.thread, ops.rows[first], ops.rows[last])
+            for ops in issued
+            for first, last in _spans(ops, shapes)
+        ],
+    )
 
 
-def _spans(issued: _Issued, shapes: OpShapes) -> Iterator[tuple[int, int]]:
+def _spans(issued: IssuedOps, shapes: OpShapes) -> Iterator[tuple[int, int]]:
     names = issued.names
     done = -1
     for at, name in enumerate(names):
-        if at <= done or name not in _ROOTS | _LENGTHS:
+        if at <= done or name not in _MARKS:
             continue
-        first = _lead(names, at) if name in _ROOTS else at
-        last = None if first is None else _scaled(issued, shapes, at)
-        if first is not None and last is not None:
-            done = last
-            yield max(first, 0), last
+        if name in _NORMS:
+            span = _with_casts(issued, shapes, at) or _with_weight(issued, shapes, at)
+        else:
+            span = _written(issued, shapes, at)
+        if span is not None:
+            done = span[1]
+            yield span
 
 
-def _lead(names: Sequence[str], root: int) -> int | None:
+def _with_casts(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+    """Return a norm's op with the cast of its input right before, and that of its result."""
+    taken = shapes.tensors(issued.rows[at])[:1]
+    first = at
+    while first > 0 and issued.names[first - 1] in _CASTS and at - first < _MOST_CASTS:
+        first -= 1
+    cast = [shapes.tensors(issued.rows[before])[:1] for before in range(first, at)]
+    if not taken or taken not in cast:
+        return None
+    first += cast.index(taken)
+    is_back = at + 1 < len(issued.names) and issued.names[at + 1] in _CASTS
+    return first, at + (is_back and shapes.tensors(issued.rows[at + 1])[:1] == taken)
+
+
+def _with_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+    """Return a norm's op that has no weight with the weight that is applied right after it."""
+    if len(shapes.tensors(issued.rows[at])) != 1:
+        return None
+    last = at
+    while (
+        last + 1 < len(issued.names)
+        and last - at < _MOST_WEIGHTS
+        and (
+            issued.names[last + 1] in _SCALES | {"add"}
+            and any(len(shape) == 1 for shape in shapes.tensors(issued.rows[last + 1]))
+        )
+    ):
+        last += 1
+    return (at, last) if last > at else None
+
+
+def _written(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+    name = issued.names[at]
+    first = _length_lead(issued, shapes, at) if name in _LENGTHS else _lead(issued, shapes, at)
+    if first is None:
+        return None
+    last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
+    if last is None:
+        return None
+    while first > 0 and _makes_weight(issued, shapes, first - 1):
+        first -= 1
+    return first, last
+
+
+def _length_lead(issued: IssuedOps, shapes: OpShapes, at: int) -> int:
+    """Return the cast right before a vector's length, else the length itself."""
+    is_cast = at > 0 and issued.names[at - 1] in _CASTS
+    same = shapes.tensors(issued.rows[at - 1])[:1] == shapes.tensors(issued.rows[at])[:1]
+    return at - 1 if is_cast and same else at
+
+
+def _makes_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> bool:
+    """Say whether an op adds one to a weight, or the like, right before a norm."""
+    tensors = shapes.tensors(issued.rows[at])
+    is_pointwise = issued.names[at] in _SCALES | {"add"}
+    return is_pointwise and len(tensors) == 1 and len(tensors[0]) == 1
+
+
+def _lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
     """Return where the statistics before a root begin, null if there are none."""
-    first = None
+    names, first = issued.names, None
     for at in range(root - 1, max(root - 1 - _LEAD_STEPS, -1), -1):
         name = names[at]
         if name in _CASTS:
@@ -82,11 +135,20 @@ def _lead(names: Sequence[str], root: int) -> int | None:
         if name in _MEANS or (name in ("pow", "square")) or _squares(names, at):
             first = at
     if first is None and names[root] == "std":
-        first = root
-    if first is None or not _MEANS.intersection((*names[first:root], "mean" * (first == root))):
+        return root
+    if first is None:
+        return _frozen_lead(issued, shapes, root)
+    if not _MEANS.intersection(names[first:root]):
         return None
     before = first - 1
     return before if before >= 0 and names[before] in _CASTS else first
+
+
+def _frozen_lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
+    """Return the ε before the root of a variance that is a weight, as in frozen batch norms."""
+    tensors = shapes.tensors(issued.rows[root])
+    is_weight = len(tensors) == 1 and len(tensors[0]) > 1 and _is_weight(tensors[0])
+    return root - 1 if root and is_weight and issued.names[root - 1] == "add" else None
 
 
 def _squares(names: Sequence[str], at: int) -> bool:
@@ -94,25 +156,56 @@ def _squares(names: Sequence[str], at: int) -> bool:
     return names[at] in ("mul", "multiply", "sub") and names[at + 1] in _MEANS | {"pow", "mul"}
 
 
-def _scaled(issued: _Issued, shapes: OpShapes, root: int) -> int | None:
-    """Return where the scaling by a root ends, null if nothing is scaled."""
+def _scaled(issued: IssuedOps, shapes: OpShapes, root: int, *, has_cast: bool) -> int | None:
+    """Return where the scaling by a root ends, null if nothing is scaled.
+
+    One cast undoes the one before the statistics.
+    """
     last = None
-    weights = 0
+    weights = casts = 0
+    scaled: tuple[Shape, ...] = ()
     for at in range(root + 1, min(root + 1 + _SCALE_STEPS, len(issued.names))):
         name = issued.names[at]
+        tensors = shapes.tensors(issued.rows[at])
         if name in _SCALES and last is None:
-            last = at
-        elif name in _SCALES | {"add"} and weights < 3 and _takes_weight(issued, shapes, at):
-            weights += 1
-            last = at if last is not None else last
-        elif name in _CASTS or (last is None and name in ("add", "clamp", "clamp_min", "sub")):
-            last = at if last is not None else last
+            last, scaled = at, tensors
+        elif last is None and name in _BETWEEN:
+            continue
+        elif last is not None and name in _CASTS and casts < has_cast and _is_of(tensors, scaled):
+            casts, last = casts + 1, at
+        elif last is not None and name in _CASTS and tensors and len(tensors[0]) == 1:
+            last = at  # of a weight
+        elif (
+            last is not None
+            and name in _SCALES
+            and issued.names[root] in _LENGTHS
+            and (at == last + 1 and not weights and _is_larger(tensors, scaled))
+        ):
+            # Response norms divide the lengths first, and scale the whole by them.
+            last, scaled = at, tensors
+        elif (
+            name in _SCALES | {"add", "sub"}
+            and weights < _MOST_WEIGHTS
+            and (last is not None and _takes_weight(issued, shapes, at))
+        ):
+            weights, last = weights + 1, at
         else:
             break
     return last
 
 
-def _takes_weight(issued: _Issued, shapes: OpShapes, at: int) -> bool:
+def _is_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
+    return not tensors or not scaled or tensors[0] in scaled
+
+
+def _is_larger(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
+    """Say whether an op works on more elements than the one before, and takes its result."""
+    if not tensors or not scaled:
+        return False
+    return max(map(prod, tensors)) > max(map(prod, scaled)) and scaled[0] in tensors
+
+
+def _takes_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> bool:
     """Say whether an op takes a weight or a bias, or a number that scales.
 
     Without shapes the first product after the root's own is taken for a weight's.
@@ -120,31 +213,13 @@ def _takes_weight(issued: _Issued, shapes: OpShapes, at: int) -> bool:
     tensors = shapes.tensors(issued.rows[at])
     if not shapes.shapes(issued.rows[at]):
         return issued.names[at] in _SCALES and issued.names[at - 1] in _SCALES | _CASTS
-    is_number = len(tensors) == 1 and issued.names[at] in _SCALES
-    return is_number or any(map(_is_weight, tensors))
+    if len(tensors) == 1:
+        # A number scales; one that is added makes a weight of one dimension, or is a bias.
+        return issued.names[at] in _SCALES or len(tensors[0]) == 1
+    return any(map(_is_weight, tensors))
 
 
 def _is_weight(shape: Shape) -> bool:
     """Say whether a shape is `(channels,)`, `(channels, 1, 1)` or `(1, channels, 1, 1)`."""
     inner = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     return len(shape) == 1 or (len(inner) > 1 and max(inner[1:]) == 1)
-
-
-def _threads(linked: Linked) -> Iterator[_Issued]:
-    ops, names = linked.trace.ops, linked.trace.strings
-    if not len(ops):
-        return
-    plain = [plain_op_name(name)[1] if name.startswith("aten::") else "" for name in names]
-    telling = [name in _ROOTS | _LENGTHS for name in plain]
-    if not any(telling):
-        return
-    has_rule = np.array([rule_for_op(name) is not None for name in names], np.bool_)
-    top = outermost_marked(linked.ops.parent, has_rule[ops.name])
-    rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op] & (linked.phase < 2))
-    rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
-    op = top[linked.op[rows]]
-    op = op[op >= 0]
-    op = op[np.append(True, op[1:] != op[:-1])] if len(op) else op
-    for thread in np.unique(ops.thread[op]).tolist():
-        ours: IntArray = op[ops.thread[op] == thread]
-        yield _Issued(thread, ours.tolist(), [plain[code] for code in ops.name[ours].tolist()])

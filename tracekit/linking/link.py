@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from tracekit.linking.backward import forward_ops
+from tracekit.linking.backward import Passes, forward_ops
 from tracekit.linking.codes import numbered
 from tracekit.linking.labels import Labels, labels_at
 from tracekit.linking.launches import launches_of
@@ -118,6 +118,7 @@ def _linked(
 ) -> Linked:
     launch, op, thread, time_ns = issued
     passes = forward_ops(trace, ops)
+    ops = _without_nodes(ops, passes)
     has_op = op >= 0
     forward_op = np.where(has_op, passes.serves[op], -1) if len(passes.serves) else op.copy()
     paths = module_paths(trace)
@@ -151,9 +152,16 @@ def _linked(
     )
 
 
-def _with_unused(linked: Linked, own_ns: IntArray, works: BoolArray) -> Linked:
-    from dataclasses import replace
+def _without_nodes(ops: Forest, passes: Passes) -> Forest:
+    """Return the forest with recomputed work on top: the node around says nothing of it."""
+    recomputed = passes.in_backward & passes.is_forward
+    if not recomputed.any():
+        return ops
+    is_top = recomputed & (ops.parent >= 0) & ~recomputed[ops.parent]
+    return replace(ops, parent=np.where(is_top, -1, ops.parent))
 
+
+def _with_unused(linked: Linked, own_ns: IntArray, works: BoolArray) -> Linked:
     return replace(
         linked,
         unused_op_ns=int(own_ns[~works].sum()),

@@ -1,0 +1,275 @@
+"""Finds the pieces of attention operators that were issued before or after their products.
+
+Between the projections and an operator stand copies that lay out heads, the scale of the queries,
+masks and biases of the size of the scores, and products that make such biases; before linear
+attention, what makes its features. The sizes of the call tell them from all else that stands there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from tracekit.categories import ATTENTION, CONV, LINEAR
+from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.op_shapes import OpShapes, Shape
+from tracekit.linking.codes import distinct_rows
+from tracekit.linking.link import Linked
+from tracekit.linking.nesting import outermost_marked
+from tracekit.trace import NULL, IntArray
+
+_WINDOW: Final = 32
+_MOST_LAYERS: Final = 3
+"""The projections of queries, keys and values."""
+
+_AFTER: Final = 4
+_SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
+_LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
+_MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not", "logical_not"})
+CASTS: Final = frozenset({"to", "to_copy", "type_as", "float", "half", "bfloat16"})
+"""Casts before an operator mostly undo those of a norm or a rotation."""
+_PRODUCTS: Final = frozenset({"matmul", "einsum", "bmm", "baddbmm"})
+_FEATURES: Final = frozenset(
+    {
+        "softmax",
+        "relu",
+        "elu",
+        "exp",
+        "pad",
+        "constant_pad_nd",
+        "to",
+        "mul",
+        "div",
+        "gelu",
+        "sigmoid",
+    }
+)
+_NORMALIZERS: Final = frozenset(
+    {"add", "div", "mul", "to", "sum", "clamp", "clamp_min", "contiguous"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What of a call tells its pieces: numbers of elements, lengths, head size."""
+
+    sequences: int
+    query_length: int
+    key_length: int
+    head_size: int
+    is_linear: bool
+
+    def are_scores(self, step: _Step) -> bool:
+        """Say whether an op makes, masks or adds to scores, or to what will be added to them."""
+        if self.is_linear or not step.tensors:
+            return False
+        shape = _together(step.tensors)
+        count, scores = prod(shape), self.sequences * self.query_length * self.key_length
+        # Halves of heads may be as long as the sequences.
+        is_clear = 2 * self.key_length not in (self.head_size, 2 * self.head_size)
+        is_clear |= step.name in _MASKS
+        if not is_clear or count in (self.queries, self.keys):
+            return False
+        is_plane = len(shape) >= 2 and shape[-2:] == (self.query_length, self.key_length)
+        return (is_plane and scores % count == 0) or count == scores
+
+    def are_heads(self, shape: Shape) -> bool:
+        """Say whether a shape is one of queries, keys or values with heads told apart."""
+        if len(shape) < 3 or (len(shape) == 3 and shape[-1] != self.head_size):
+            return False
+        count = prod(shape)
+        together = (self.queries, self.keys, 2 * self.keys, self.queries + 2 * self.keys)
+        return self.head_size in shape and (count in together or self.keys % max(count, 1) == 0)
+
+    @property
+    def queries(self) -> int:
+        """Elements of the queries."""
+        return self.sequences * self.query_length * self.head_size
+
+    @property
+    def keys(self) -> int:
+        """Elements of the keys, for each head of the queries."""
+        return self.sequences * self.key_length * self.head_size
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One op that was issued: what it is called, what it does, and what it was given."""
+
+    name: str
+    is_layer: bool
+    is_helper: bool
+    is_attention: bool
+    tensors: tuple[Shape, ...]
+    has_shapes: bool
+
+
+def _together(tensors: tuple[Shape, ...]) -> Shape:
+    """Return the shape that tensors have together, if they are spread over one another."""
+    rank = max(map(len, tensors))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in tensors]
+    return tuple(max(sides) for sides in zip(*padded, strict=True))
+
+
+def with_edges(
+    linked: Linked, shapes: OpShapes, calls: AttentionCalls, is_linear: np.ndarray
+) -> IntArray:
+    """Return the call of each activity, those at the edges of operators included."""
+    known = (calls.sequences != NULL) & (calls.query_length != NULL) & (calls.head_size != NULL)
+    if not known.any():
+        return calls.call
+    issued = _issued(linked, calls)
+    if issued is None:
+        return calls.call
+    steps = _steps(linked, shapes, issued)
+    sizes = _sizes(calls, is_linear)
+    op_call = np.full(len(linked.trace.ops), -1, np.int64)
+    seen: dict[tuple[bytes, int, int], tuple[list[int], list[int]]] = {}
+    size_code = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
+    for call in np.flatnonzero(known).tolist():
+        first, last = issued.first[call], issued.last[call]
+        if first < 0:
+            continue
+        low = max(first - _WINDOW, issued.begin[first])
+        low = max(low, issued.free_from[first])
+        high = min(last + 1 + _AFTER, issued.end[last])
+        key = (issued.code[low:high].tobytes(), first - low, size_code[sizes[call]])
+        if key not in seen:
+            around = [steps[code] for code in issued.code[low:high].tolist()]
+            seen[key] = (
+                _before(around[: first - low], sizes[call]),
+                _after(around[last + 1 - low :], sizes[call]),
+            )
+        before, after = seen[key]
+        op_call[issued.top[[low + at for at in before]]] = call
+        op_call[issued.top[[last + 1 + at for at in after]]] = call
+    return _spread(linked, calls, issued, op_call)
+
+
+@dataclass(frozen=True, slots=True)
+class _Issued:
+    """Distinct outermost ops with work, by thread and time.
+
+    `top` are op rows, `code` numbers of what they are; `begin` and `end` delimit the thread of each
+    place, `free_from` is the place after the last that belongs to an earlier call. `first` and
+    `last` are the places of each call, -1 where it has none.
+    """
+
+    top: IntArray
+    code: IntArray
+    begin: IntArray
+    end: IntArray
+    free_from: IntArray
+    first: list[int]
+    last: list[int]
+    outermost: IntArray
+
+
+def _issued(linked: Linked, calls: AttentionCalls) -> _Issued | None:
+    ops = linked.trace.ops
+    rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op])
+    if not len(rows):
+        return None
+    rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
+    outermost = outermost_marked(linked.ops.parent, np.ones(len(ops), np.bool_))
+    top, call = outermost[linked.op[rows]], calls.call[rows]
+    is_new = np.append(True, top[1:] != top[:-1])
+    first_row = np.flatnonzero(is_new)
+    # A call counts for an op if any of its work belongs to it.
+    call = np.maximum.reduceat(call, first_row)
+    top = top[first_row]
+    thread = ops.thread[top]
+    places = np.arange(len(top))
+    starts = np.append(True, thread[1:] != thread[:-1])
+    begin = np.maximum.accumulate(np.where(starts, places, 0))
+    ends = np.append(np.flatnonzero(starts)[1:], len(top))
+    end = ends[np.cumsum(starts) - 1]
+    owned = np.where(call >= 0, places + 1, 0)
+    free_from = np.append(0, np.maximum.accumulate(owned)[:-1])
+    first, last = np.full(len(calls), -1), np.full(len(calls), -1)
+    with_call = np.flatnonzero(call >= 0)
+    first[call[with_call][::-1]] = with_call[::-1]
+    last[call[with_call]] = with_call
+    _, code = distinct_rows((ops.name[top].astype(np.int64), ops.input_dims[top].astype(np.int64)))
+    return _Issued(top, code, begin, end, free_from, first.tolist(), last.tolist(), outermost)
+
+
+def _steps(linked: Linked, shapes: OpShapes, issued: _Issued) -> list[_Step]:
+    """Return what each distinct code stands for."""
+    found: dict[int, _Step] = {}
+    first = np.unique(issued.code, return_index=True)[1]
+    for place in first.tolist():
+        row = int(issued.top[place])
+        name = linked.trace.text(int(linked.trace.ops.name[row])) or ""
+        rule = rule_for_op(name)
+        found[int(issued.code[place])] = _Step(
+            name=plain_op_name(name)[1],
+            is_layer=rule is not None and rule.decisive and rule.category in (LINEAR, CONV),
+            is_helper=rule is None or rule.helper,
+            is_attention=rule is not None and rule.decisive and rule.category == ATTENTION,
+            tensors=shapes.tensors(row),
+            has_shapes=bool(shapes.shapes(row)),
+        )
+    return [found[code] for code in range(len(found))]
+
+
+def _sizes(calls: AttentionCalls, is_linear: np.ndarray) -> list[_Sizes]:
+    columns = (calls.sequences, calls.query_length, calls.key_length, calls.head_size)
+    return [
+        _Sizes(count, queries, keys, size, linear)
+        for count, queries, keys, size, linear in zip(
+            *(column.tolist() for column in columns), is_linear.tolist(), strict=True
+        )
+    ]
+
+
+def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
+    """Return which steps before an operator are pieces of it."""
+    found: list[int] = []
+    layers = 0
+    for at in range(len(steps) - 1, -1, -1):
+        step = steps[at]
+        if step.is_attention:
+            break
+        layers += step.is_layer
+        if layers == _MOST_LAYERS:
+            break
+        if not step.is_layer and _is_piece(step, sizes, layers, is_followed=at + 1 in found):
+            found.append(at)
+    return found
+
+
+def _is_piece(step: _Step, sizes: _Sizes, layers: int, *, is_followed: bool) -> bool:
+    if sizes.are_scores(step):
+        return True
+    if not layers and step.name in _PRODUCTS:
+        return True
+    if sizes.is_linear and not layers and step.name in _FEATURES:
+        return True
+    if not step.tensors:
+        return step.is_helper and is_followed and step.has_shapes
+    if (step.is_helper and step.name not in CASTS) or step.name in _LAYOUT:
+        return sizes.are_heads(step.tensors[0])
+    is_scale = step.name in _SCALES and len(step.tensors) == 1
+    return is_scale and prod(step.tensors[0]) in (sizes.queries, sizes.keys)
+
+
+def _after(steps: list[_Step], sizes: _Sizes) -> list[int]:
+    """Return which steps after an operator are pieces of it: the normalizer of linear attention."""
+    found: list[int] = []
+    for at, step in enumerate(steps):
+        if not sizes.is_linear or (step.name not in _NORMALIZERS and not step.is_helper):
+            break
+        found.append(at)
+    return found
+
+
+def _spread(linked: Linked, calls: AttentionCalls, issued: _Issued, op_call: IntArray) -> IntArray:
+    """Give the calls of ops to the activities that serve them, forward and backward."""
+    served = np.where(linked.forward_op >= 0, issued.outermost[linked.forward_op], -1)
+    found = np.where(served >= 0, op_call[served], -1)
+    return np.where(calls.call >= 0, calls.call, found)
