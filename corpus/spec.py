@@ -80,10 +80,10 @@ class AttentionRule:
     """What is true of attention modules of a class, from the source of the model.
 
     The first rule whose patterns are found in a module's class and path counts. `axis` is empty
-    where queries are no tokens; `kind` is null
-    where it is told by the inputs of a call. `inline` says that what its forward does between the
-    projections of queries, keys and values and that of the output is the operator, but for rotary
-    embeddings, normalizations and concatenations; otherwise only fused calls and known cores are.
+    where queries are no tokens, `kind` null where the inputs of a call tell it. `inline` says that
+    what its forward does between the projections of queries, keys and values and that of the
+    output is the operator, but for rotary embeddings, normalizations and concatenations; otherwise
+    only fused calls and known cores are.
     `has_output` says that the output's projection is in the module, `from_product` that what comes
     before the first product is something else (queries and keys that are normalized), `is_given`
     that it is called with queries, keys and values.

@@ -227,7 +227,8 @@ class Truth:
         return wrap
 
     def _closed(self, text: str, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        frame = _Frame(self._stack[-1].role, is_closed=True)
+        above = self._stack[-1]
+        frame = _Frame(above.role, is_closed=True, kind=above.kind)
         self._stack.append(frame)
         try:
             with _labelled(text):

@@ -94,7 +94,12 @@ def test_attention_that_is_written_out_is_attention_and_its_projections_are_not(
 
 
 def test_norms_rotary_embeddings_and_caches_of_a_language_model(tmp_path: Path) -> None:
-    found, _ = recorded("llama", "default", tmp_path)
+    found, events = recorded("llama", "default", tmp_path)
+    calls = [label for event in events if (label := parse_attention(event["name"]))]
+    lengths = {(one.kind, one.axis, one.query_length, one.key_length) for one in calls}
+    assert lengths == {
+        ("self", "sequence", count, 8 + new) for count, new in ((8, 0), (1, 1), (1, 2))
+    }
     assert set(labels_of(found, "aten::rsqrt")) == {"norm|module"}
     assert set(labels_of(found, "aten::neg")) == {"elementwise|rotary"}
     assert set(labels_of(found, "aten::cat")) == {"memory|cache", "elementwise|rotary", None}
