@@ -13,8 +13,8 @@ import numpy as np
 
 from tracekit.categories import CONV
 from tracekit.classifying.attention_calls import AttentionCalls
+from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
-from tracekit.classifying.factorized import Call, Images, Size, temporal_calls
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.labels import AXES, KINDS
@@ -28,6 +28,8 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 )
 _JOINS: Final = frozenset({"cat", "concat"})
 _CACHE_WRITES: Final = frozenset({"index_copy", "index_put", "slice_scatter"})
+_COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
+_LEAST_TURNS: Final = 2
 _EXTRA_TOKENS: Final = 8
 _MOST_TEXT_TOKENS: Final = 1024
 """Tokens that stand beside a video's own in one sequence; HunyuanVideo has 256, Wan 512."""
@@ -88,6 +90,8 @@ def call_traits(
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
         roles, _ = temporal_calls(_calls(calls, rows), images)
+        if all(role is None for role in roles):
+            roles = _by_turns(linked, shapes, calls, rows)
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
@@ -107,6 +111,41 @@ def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
         Call(Size(count, length, length, has_heads), 0 <= others - length <= _EXTRA_TOKENS)
         for count, length, others in zip(sequences, queries, keys, strict=True)
     ]
+
+
+def _by_turns(
+    linked: Linked, shapes: OpShapes, calls: AttentionCalls, rows: IntArray
+) -> list[int | None]:
+    """Tell the axes of a video of one resolution with as many positions as frames.
+
+    All calls look the same. Between them hidden states of (clips, frames, positions, channels) are
+    laid out anew where the axis changes; the first is space, as in Latte and most others.
+    """
+    none: list[int | None] = [None] * len(rows)
+    if len(rows) < _LEAST_TURNS or (calls.batch[rows] == NULL).any():
+        return none
+    copies = _by_thread(linked, _named(linked, _COPIES))
+    turn, changes = 0, 0
+    found: list[int | None] = []
+    ended = None
+    for row in rows.tolist():
+        beside = copies.get(int(calls.thread[row]))
+        start_ns = int(calls.start_ns[row])
+        if ended is not None and beside is not None:
+            between = beside.between(ended, start_ns)
+            turned = sum(_is_turned(shapes.tensors(one), calls, row) for one in between)
+            turn, changes = (turn + turned) % 2, changes + turned
+        ended = int(calls.end_ns[row])
+        found.append((SPATIAL, ROLE_TEMPORAL)[turn])
+    return found if changes >= len(rows) // 2 else none
+
+
+def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> bool:
+    """Say whether a copy lays out (clips, frames, positions, channels) with as many of both."""
+    length = int(calls.query_length[row])
+    channels = int(calls.heads[row]) * int(calls.head_size[row])
+    clips, rest = divmod(int(calls.batch[row]), length)
+    return not rest and tensors[:1] == ((clips, length, length, channels),)
 
 
 def _axis_of(
@@ -166,6 +205,13 @@ def _images(convolutions: Iterable[_Convolution]) -> Images:
     return Images(
         frozenset((c.batch, plane) for c in distinct if c.depths == (1,) for plane in c.planes),
         frozenset(depth for c in distinct for depth in c.depths if depth > 1),
+        frozenset(
+            (c.batch, depth, plane)
+            for c in distinct
+            for depth in c.depths
+            for plane in c.planes
+            if depth > 1
+        ),
     )
 
 

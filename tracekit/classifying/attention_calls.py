@@ -75,7 +75,34 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
         call=rows_within(linked, thread, start_ns, end_ns),
         **sizes,
     )
-    return replace(calls, call=with_edges(linked, shapes, calls, is_linear))
+    calls = replace(calls, call=with_edges(linked, shapes, calls, is_linear))
+    return replace(calls, call=_with_views(linked, calls))
+
+
+def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
+    """Return the calls with backward copies whose forward op is a view beside an operator.
+
+    A view launches nothing forward and copies backward; it is beside the operator if no work was
+    issued in between.
+    """
+    moved = (linked.forward_op >= 0) & (linked.forward_op != linked.op) & (calls.call < 0)
+    if not moved.any() or not len(calls):
+        return calls.call
+    start_ns, end_ns = calls.start_ns.copy(), calls.end_ns.copy()
+    forward = linked.thread >= 0
+    for thread in np.unique(calls.thread).tolist():
+        ours = np.flatnonzero(calls.thread == thread)
+        issued = np.sort(linked.time_ns[forward & (linked.thread == thread)])
+        before = np.searchsorted(issued, start_ns[ours]) - 1
+        after = np.searchsorted(issued, end_ns[ours])
+        start_ns[ours] = np.where(before >= 0, issued[np.maximum(before, 0)], start_ns[ours])
+        last = len(issued) - 1
+        end_ns[ours] = np.where(after <= last, issued[np.minimum(after, last)], end_ns[ours])
+    beside = rows_within(linked, calls.thread, start_ns, end_ns)
+    helps = np.zeros(len(linked), np.bool_)
+    rows = np.flatnonzero(moved & (beside >= 0))
+    helps[rows] = _is_helper(linked, rows)
+    return np.where(helps, beside, calls.call)
 
 
 def _column(found: Sequence[_Found], name: str) -> IntArray:

@@ -58,6 +58,8 @@ class Images:
 
     planes: frozenset[tuple[int, int]] = frozenset()
     depths: frozenset[int] = frozenset()
+    volumes: frozenset[tuple[int, int, int]] = frozenset()
+    """Batch, frames and positions of 3-D ones."""
 
 
 class _Pair(NamedTuple):
@@ -82,7 +84,7 @@ def temporal_calls(calls: Sequence[Call], images: Images) -> tuple[list[int | No
     part of a video that is factorized into space and time.
     """
     counts = Counter(call.size for call in calls if call.is_self)
-    pairs = list(_pairs(sorted(counts)))
+    pairs = [*_pairs(sorted(counts)), *_with_images(sorted(counts), images)]
     video = _video(pairs, counts, images)
     if video is None:
         return [None] * len(calls), None
@@ -100,6 +102,19 @@ def _pairs(sizes: Sequence[Size]) -> Iterator[_Pair]:
         for time in sizes:
             if space != time and space.has_heads == time.has_heads:
                 yield from _as_video(space, time)
+
+
+def _with_images(sizes: Sequence[Size], images: Images) -> Iterator[_Pair]:
+    """Yield what calls along time are with the images that convolutions over frames see.
+
+    Networks with convolutions in place of spatial attention have no partner among the calls.
+    """
+    planes = {(clips * frames, plane) for clips, frames, plane in images.volumes}
+    for count, positions in sorted(planes | images.planes):
+        for time in sizes:
+            is_exact = time.shortest == time.longest and not time.has_heads
+            if is_exact and time.shortest < positions:
+                yield from _as_video(Size(count, positions, positions), time)
 
 
 def _as_video(space: Size, time: Size) -> Iterator[_Pair]:

@@ -69,13 +69,13 @@ class _Sizes:
             return False
         shape = _together(step.tensors)
         count, scores = prod(shape), self.sequences * self.query_length * self.key_length
-        # Halves of heads may be as long as the sequences.
-        is_clear = 2 * self.key_length not in (self.head_size, 2 * self.head_size)
+        # Parts of heads may be as long as the sequences.
+        is_clear = self.head_size not in (self.key_length * part for part in (1, 2, 4))
         is_clear |= step.name in _MASKS
         if not is_clear or count in (self.queries, self.keys):
             return False
         is_plane = len(shape) >= 2 and shape[-2:] == (self.query_length, self.key_length)
-        return (is_plane and scores % count == 0) or count == scores
+        return (is_plane and scores % count == 0) or (len(shape) >= 4 and count == scores)
 
     def are_heads(self, shape: Shape) -> bool:
         """Say whether a shape is one of queries, keys or values with heads told apart."""
@@ -238,9 +238,24 @@ def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
         layers += step.is_layer
         if layers == _MOST_LAYERS:
             break
-        if not step.is_layer and _is_piece(step, sizes, layers, is_followed=at + 1 in found):
+        if step.is_layer:
+            continue
+        if _is_piece(step, sizes, layers, is_followed=at + 1 in found) or (
+            step.name in CASTS and _follows_layer(steps, at) and _is_of_heads(step, sizes)
+        ):
             found.append(at)
     return found
+
+
+def _follows_layer(steps: list[_Step], at: int) -> bool:
+    """Say whether only copies and casts stand between the last layer and a step."""
+    while at > 0 and (steps[at].is_helper or steps[at].name in CASTS):
+        at -= 1
+    return steps[at].is_layer
+
+
+def _is_of_heads(step: _Step, sizes: _Sizes) -> bool:
+    return bool(step.tensors) and sizes.are_heads(step.tensors[0])
 
 
 def _is_piece(step: _Step, sizes: _Sizes, layers: int, *, is_followed: bool) -> bool:

@@ -130,7 +130,8 @@ def _lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
         name = names[at]
         if name in _CASTS:
             continue
-        if name not in _LEADS:
+        # A sum before the statistics is a residual.
+        if name not in _LEADS or (name == "add" and first is not None):
             break
         if name in _MEANS or (name in ("pow", "square")) or _squares(names, at):
             first = at
@@ -152,8 +153,10 @@ def _frozen_lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
 
 
 def _squares(names: Sequence[str], at: int) -> bool:
-    """Say whether a product is right before a mean: a square, by itself or with a difference."""
-    return names[at] in ("mul", "multiply", "sub") and names[at + 1] in _MEANS | {"pow", "mul"}
+    """Say whether an op is a product right before a mean, or a difference that is squared."""
+    after = names[at + 1]
+    is_square = names[at] in ("mul", "multiply") and after in _MEANS
+    return is_square or (names[at] == "sub" and after in _SQUARES)
 
 
 def _scaled(issued: IssuedOps, shapes: OpShapes, root: int, *, has_cast: bool) -> int | None:
