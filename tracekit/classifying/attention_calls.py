@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.categories import ATTENTION, MEMORY
+from tracekit.categories import ATTENTION, CONV, LINEAR, MEMORY
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
+from tracekit.classifying.issued_ops import ruled_tops
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.op_shapes import OpShapes
 from tracekit.classifying.operator_edges import CASTS, with_edges
@@ -23,6 +24,9 @@ from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
+
+_PROJECTIONS: Final = 3
+"""Layers before an operator that make its queries, keys and values."""
 
 _SIZES: Final = ("sequences", "query_length", "key_length", "head_size", "batch", "heads")
 
@@ -75,34 +79,46 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
         call=rows_within(linked, thread, start_ns, end_ns),
         **sizes,
     )
-    calls = replace(calls, call=with_edges(linked, shapes, calls, is_linear))
+    calls = with_edges(linked, shapes, calls, is_linear)
     return replace(calls, call=_with_views(linked, calls))
 
 
 def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
     """Return the calls with backward copies whose forward op is a view beside an operator.
 
-    A view launches nothing forward and copies backward; it is beside the operator if no work was
-    issued in between.
+    A view launches nothing forward and copies backward. It is beside the operator if it stands
+    between the projections before it and the layer after it.
     """
     moved = (linked.forward_op >= 0) & (linked.forward_op != linked.op) & (calls.call < 0)
     if not moved.any() or not len(calls):
         return calls.call
+    ops, names = linked.trace.ops, linked.trace.strings
+    is_layer = np.array([_is_layer(name) for name in names], np.bool_)[ops.name]
+    is_layer &= linked.op_is_forward
     start_ns, end_ns = calls.start_ns.copy(), calls.end_ns.copy()
-    forward = linked.thread >= 0
     for thread in np.unique(calls.thread).tolist():
         ours = np.flatnonzero(calls.thread == thread)
-        issued = np.sort(linked.time_ns[forward & (linked.thread == thread)])
-        before = np.searchsorted(issued, start_ns[ours]) - 1
-        after = np.searchsorted(issued, end_ns[ours])
-        start_ns[ours] = np.where(before >= 0, issued[np.maximum(before, 0)], start_ns[ours])
-        last = len(issued) - 1
-        end_ns[ours] = np.where(after <= last, issued[np.minimum(after, last)], end_ns[ours])
+        layers = np.sort(ops.start_ns[is_layer & (ops.thread == thread)])
+        if not len(layers):
+            continue
+        before = np.searchsorted(layers, start_ns[ours]) - _PROJECTIONS
+        ended = np.append(np.iinfo(np.int64).min, end_ns[ours][:-1])
+        first = np.maximum(layers[np.maximum(before, 0)], ended)
+        after = np.searchsorted(layers, end_ns[ours])
+        last = np.where(after < len(layers), layers[np.minimum(after, len(layers) - 1)], 0)
+        start_ns[ours] = np.minimum(first, start_ns[ours])
+        end_ns[ours] = np.maximum(last, end_ns[ours])
     beside = rows_within(linked, calls.thread, start_ns, end_ns)
-    helps = np.zeros(len(linked), np.bool_)
     rows = np.flatnonzero(moved & (beside >= 0))
-    helps[rows] = _is_helper(linked, rows)
-    return np.where(helps, beside, calls.call)
+    rows = rows[_is_helper(linked, rows)]
+    found = calls.call.copy()
+    found[rows] = beside[rows]
+    return found
+
+
+def _is_layer(name: str) -> bool:
+    rule = rule_for_op(name)
+    return rule is not None and rule.decisive and rule.category in (LINEAR, CONV)
 
 
 def _column(found: Sequence[_Found], name: str) -> IntArray:
@@ -166,7 +182,7 @@ def _with_helpers(
     helps = np.append(_is_helper(linked, rows), False)
     # A cast before mostly undoes that of a norm or a rotation; one after is the operator's own.
     lays_out = helps & ~np.append(_is_cast(linked, rows), False)
-    top = outermost_marked(linked.ops.parent, np.ones(len(ops), np.bool_))[linked.op[rows]]
+    top = ruled_tops(linked)[linked.op[rows]]
     owner, time_ns = linked.thread[rows], linked.time_ns[rows]
     low, high = start_ns.copy(), end_ns.copy()
     span = int(time_ns.max() - time_ns.min() + 1) if len(rows) else 1

@@ -11,7 +11,7 @@ from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import outermost_marked
-from tracekit.trace import BoolArray
+from tracekit.trace import BoolArray, IntArray
 
 _OPTIMIZER = 2
 
@@ -26,6 +26,17 @@ class IssuedOps:
     thread: int
     rows: list[int]
     names: list[str]
+
+
+def ruled_tops(linked: Linked) -> IntArray:
+    """Return for each op the outermost one around it that a rule knows, itself where none does.
+
+    Compiled regions and the functions of users, which hold operations of all kinds, are no tops.
+    """
+    ops, names = linked.trace.ops, linked.trace.strings
+    has_rule = np.array([rule_for_op(name) is not None for name in names], np.bool_)
+    top = outermost_marked(linked.ops.parent, has_rule[ops.name])
+    return np.where(top >= 0, top, np.arange(len(ops)))
 
 
 def issued_ops(linked: Linked) -> list[IssuedOps]:

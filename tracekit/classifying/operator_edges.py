@@ -7,7 +7,7 @@ attention, what makes its features. The sizes of the call tell them from all els
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from tracekit.categories import ATTENTION, CONV, LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.issued_ops import ruled_tops
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import outermost_marked
-from tracekit.trace import NULL, IntArray
+from tracekit.trace import NULL, BoolArray, IntArray
 
 _WINDOW: Final = 32
 _MOST_LAYERS: Final = 3
@@ -116,19 +116,22 @@ def _together(tensors: tuple[Shape, ...]) -> Shape:
 
 
 def with_edges(
-    linked: Linked, shapes: OpShapes, calls: AttentionCalls, is_linear: np.ndarray
-) -> IntArray:
-    """Return the call of each activity, those at the edges of operators included."""
+    linked: Linked, shapes: OpShapes, calls: AttentionCalls, is_linear: BoolArray
+) -> AttentionCalls:
+    """Return the calls with the activities at the edges of operators.
+
+    Batch and heads, which a product of three dimensions folds, are told by the copies that lay out
+    heads before it.
+    """
     known = (calls.sequences != NULL) & (calls.query_length != NULL) & (calls.head_size != NULL)
-    if not known.any():
-        return calls.call
-    issued = _issued(linked, calls)
+    issued = _issued(linked, calls) if known.any() else None
     if issued is None:
-        return calls.call
+        return calls
     steps = _steps(linked, shapes, issued)
     sizes = _sizes(calls, is_linear)
     op_call = np.full(len(linked.trace.ops), -1, np.int64)
-    seen: dict[tuple[bytes, int, int], tuple[list[int], list[int]]] = {}
+    batch, heads = calls.batch.copy(), calls.heads.copy()
+    seen: dict[tuple[bytes, int, int], _Edges] = {}
     size_code = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
     for call in np.flatnonzero(known).tolist():
         first, last = issued.first[call], issued.last[call]
@@ -140,14 +143,43 @@ def with_edges(
         key = (issued.code[low:high].tobytes(), first - low, size_code[sizes[call]])
         if key not in seen:
             around = [steps[code] for code in issued.code[low:high].tolist()]
-            seen[key] = (
-                _before(around[: first - low], sizes[call]),
+            before = _before(around[: first - low], sizes[call])
+            seen[key] = _Edges(
+                before,
                 _after(around[last + 1 - low :], sizes[call]),
+                _folded_heads([around[at] for at in before], sizes[call]),
             )
-        before, after = seen[key]
-        op_call[issued.top[[low + at for at in before]]] = call
-        op_call[issued.top[[last + 1 + at for at in after]]] = call
-    return _spread(linked, calls, issued, op_call)
+        edges = seen[key]
+        op_call[issued.top[[low + at for at in edges.before]]] = call
+        op_call[issued.top[[last + 1 + at for at in edges.after]]] = call
+        if batch[call] == NULL and edges.heads is not None:
+            batch[call], heads[call] = edges.heads
+    spread = _spread(linked, calls, issued, op_call)
+    return replace(calls, call=spread, batch=batch, heads=heads)
+
+
+def _folded_heads(steps: list[_Step], sizes: _Sizes) -> tuple[int, int] | None:
+    """Return batch and heads from a copy of queries of four dimensions."""
+    for step in steps:
+        for shape in step.tensors[:1]:
+            if len(shape) != 4 or shape[3] != sizes.head_size:
+                continue
+            for batch, heads, length in (
+                (shape[0], shape[1], shape[2]),
+                (shape[0], shape[2], shape[1]),
+            ):
+                if batch * heads == sizes.sequences and length == sizes.query_length:
+                    return batch, heads
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Places before and after an operator that are its own, and its batch and heads, if told."""
+
+    before: list[int]
+    after: list[int]
+    heads: tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +207,7 @@ def _issued(linked: Linked, calls: AttentionCalls) -> _Issued | None:
     if not len(rows):
         return None
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
-    outermost = outermost_marked(linked.ops.parent, np.ones(len(ops), np.bool_))
+    outermost = ruled_tops(linked)
     top, call = outermost[linked.op[rows]], calls.call[rows]
     is_new = np.append(True, top[1:] != top[:-1])
     first_row = np.flatnonzero(is_new)
@@ -217,7 +249,7 @@ def _steps(linked: Linked, shapes: OpShapes, issued: _Issued) -> list[_Step]:
     return [found[code] for code in range(len(found))]
 
 
-def _sizes(calls: AttentionCalls, is_linear: np.ndarray) -> list[_Sizes]:
+def _sizes(calls: AttentionCalls, is_linear: BoolArray) -> list[_Sizes]:
     columns = (calls.sequences, calls.query_length, calls.key_length, calls.head_size)
     return [
         _Sizes(count, queries, keys, size, linear)

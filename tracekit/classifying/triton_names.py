@@ -143,10 +143,12 @@ def _only_wrapped(operations: frozenset[str]) -> frozenset[str]:
 
 def _is_written_norm(operations: frozenset[str], kind: str | None) -> bool:
     """Recognise the statistics and the scaling of a norm written out in pointwise operations."""
+    if "linalg_vector_norm" in operations or ("var" in operations and "mean" in operations):
+        return True
     root = "rsqrt" in operations or "sqrt" in operations
     if operations & {"var_mean", "var"} and root:
         return True
     squared_mean = bool(operations & _MEANS) and bool(operations & _SQUARES)
     if "rsqrt" in operations and squared_mean:
         return True
-    return kind in ("red", "per") and {"mean", "pow"} <= operations
+    return kind in ("red", "per") and "pow" in operations and bool(operations & _MEANS)

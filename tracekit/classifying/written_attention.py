@@ -27,10 +27,15 @@ from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import BoolArray, IntArray
 
-_SOFTMAX: Final = re.compile(r"^aten::_?(?:safe_)?softmax(?:\.|$)|^aten::_?masked_softmax$")
+_SOFTMAX: Final = re.compile(
+    r"^aten::_?(?:safe_)?softmax(?:\.|$)|^aten::_?masked_softmax$|^aten::exp_?$"
+)
+"""Softmaxes, and the exponentials of those that are written out."""
 _SOFTMAX_WORDS: Final = frozenset({"softmax", "safe_softmax", "prepare_softmax_online"})
+_EXPONENTIAL_WORDS: Final = frozenset({"exp", "sum", "amax"})
 _PRODUCT: Final = re.compile(r"^aten::(?:bmm|baddbmm)(?:_|\.|$)")
 _PRODUCT_ROOT: Final = re.compile(r"^aten::(?:matmul|einsum|bmm|baddbmm|baddbmm_)(?:\.|$)")
+_ACTIVATION: Final = re.compile(r"^aten::(?:silu|gelu|relu|sigmoid|tanh|glu)_?$")
 _REACH: Final = 24
 """Launches between a product and its softmax: scale, bias, mask, casts and copies are fewer."""
 
@@ -84,12 +89,17 @@ class _Softmax:
 
 @dataclass(frozen=True, slots=True)
 class _Thread:
-    """What one host thread issued, in order; `layers` are the starts of layers, in ns."""
+    """What one host thread issued, in order.
+
+    `layers` and `activations` are the starts, in ns, of layers and of the pointwise functions that
+    stand between the products of experts.
+    """
 
     number: int
     products: list[_Product]
     softmaxes: list[_Softmax]
     layers: list[int]
+    activations: list[int]
 
     def is_interrupted(self, from_ns: int, to_ns: int) -> bool:
         return bisect_left(self.layers, to_ns) > bisect_right(self.layers, from_ns)
@@ -110,14 +120,39 @@ def _with_softmax(thread: _Thread) -> Iterator[Span]:
     for number, softmax in enumerate(thread.softmaxes):
         at = bisect_left(starts, softmax.start_ns)
         before = thread.products[max(at - _REACH, 0) : at]
-        first = _scores_before(thread, softmax, before)
-        last = _sum_after(thread, softmax, thread.products[at : at + _REACH])
+        after = thread.products[at : at + _REACH]
+        pair = None if softmax.shape else _pair_around(softmax, before, after)
+        first, last = pair or (
+            _scores_before(thread, softmax, before),
+            _sum_after(thread, softmax, after),
+        )
         if first is None or last is None:
             continue
         beyond = thread.softmaxes[number + 1 : number + 2]
         if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
             continue
         yield Span(thread.number, first.root, last.root, _geometry(softmax, first))
+
+
+def _pair_around(
+    softmax: _Softmax, before: Sequence[_Product], after: Sequence[_Product]
+) -> tuple[_Product, _Product] | None:
+    """Return the nearest products around a softmax of which the second takes what the first made.
+
+    Compilers move the projection of the values between the softmax and the second product.
+    """
+    for first in reversed(before):
+        if softmax.place - first.place > _REACH or not first.batch:
+            break
+        for last in after:
+            if last.place - softmax.place > _REACH or not last.batch:
+                break
+            if first.batch == last.batch and first.scores in (
+                last.taken,
+                last.batch * last.inner * last.columns,
+            ):
+                return first, last
+    return None
 
 
 def _scores_before(
@@ -198,14 +233,21 @@ def _geometry(softmax: _Softmax, first: _Product) -> Geometry:
 def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
     """Yield pairs of products that are attention by their shapes alone."""
     taken = {row for span in found for row in (span.first, span.last)}
-    free = [product for product in thread.products if product.root not in taken and product.batch]
+    free = [product for product in thread.products if product.root not in taken]
     done = -1
     for first, last in pairwise(free):
         if first.root == done or last.place - first.place > _REACH or first.root == last.root:
             continue
         if first.batch != last.batch or thread.is_interrupted(first.start_ns, last.start_ns):
             continue
-        geometry = _pair_geometry(first, last)
+        geometry = (
+            _pair_geometry(first, last)
+            if first.batch
+            else None
+            if bisect_left(thread.activations, last.start_ns)
+            > bisect_right(thread.activations, first.start_ns)
+            else Geometry(None, None, None, None, is_linear=True)
+        )
         if geometry is not None:
             done = last.root
             yield Span(thread.number, first.root, last.root, geometry)
@@ -243,6 +285,8 @@ def _threads(linked: Linked, shapes: OpShapes) -> Iterator[_Thread]:
     product = _tops(linked, is_product[ops.name] & free)
     softmax = _tops(linked, is_softmax[ops.name] & free)
     layer = np.flatnonzero(is_layer[ops.name] & linked.op_is_forward)
+    is_active = np.array([_ACTIVATION.search(name) is not None for name in names], np.bool_)
+    active = np.flatnonzero(is_active[ops.name] & linked.op_is_forward)
     roots = outermost_marked(linked.ops.parent, is_root[ops.name] | is_product[ops.name])
     for thread in np.unique(ops.thread[product]).tolist():
         issued = np.sort(linked.time_ns[linked.thread == thread])
@@ -262,6 +306,7 @@ def _threads(linked: Linked, shapes: OpShapes) -> Iterator[_Thread]:
                 if (one := _softmax(linked, shapes, row, place)) is not None
             ],
             np.sort(ops.start_ns[layer[ops.thread[layer] == thread]]).tolist(),
+            np.sort(ops.start_ns[active[ops.thread[active] == thread]]).tolist(),
         )
 
 
@@ -293,7 +338,8 @@ def _tops(linked: Linked, marked: BoolArray) -> IntArray:
 def is_softmax_name(name: str) -> bool:
     """Say whether an op of this name is a softmax, alone or fused by Inductor."""
     if is_triton_name(name):
-        return not _SOFTMAX_WORDS.isdisjoint(fused_operations(name))
+        operations = frozenset(fused_operations(name))
+        return bool(operations & _SOFTMAX_WORDS) or operations >= _EXPONENTIAL_WORDS
     return _SOFTMAX.search(name) is not None
 
 

@@ -29,6 +29,9 @@ _NORMS: Final = frozenset(
 )
 _MARKS: Final = _ROOTS | _LENGTHS | _NORMS
 _BETWEEN: Final = frozenset({"add", "clamp", "clamp_min", "sub", "mean", "maximum"})
+_FROZEN: Final = ("add", "rsqrt", "mul", "mul", "sub", "mul", "add")
+"""A frozen batch norm: weight times the root, bias less mean times that, scaling and shift."""
+
 _LEAD_STEPS: Final = 8
 _SCALE_STEPS: Final = 8
 _MOST_CASTS: Final = 3
@@ -147,6 +150,9 @@ def _lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
 
 def _frozen_lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
     """Return the ε before the root of a variance that is a weight, as in frozen batch norms."""
+    if not shapes.shapes(issued.rows[root]):
+        around = tuple(issued.names[max(root - 1, 0) : root + 6])
+        return root - 1 if around == _FROZEN else None
     tensors = shapes.tensors(issued.rows[root])
     is_weight = len(tensors) == 1 and len(tensors[0]) > 1 and _is_weight(tensors[0])
     return root - 1 if root and is_weight and issued.names[root - 1] == "add" else None
@@ -215,7 +221,12 @@ def _takes_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> bool:
     """
     tensors = shapes.tensors(issued.rows[at])
     if not shapes.shapes(issued.rows[at]):
-        return issued.names[at] in _SCALES and issued.names[at - 1] in _SCALES | _CASTS
+        is_frozen = any(
+            tuple(issued.names[first : first + 7]) == _FROZEN and at <= first + 6
+            for first in range(max(at - 6, 0), at)
+        )
+        is_weight = issued.names[at] in _SCALES and issued.names[at - 1] in _SCALES | _CASTS
+        return is_weight or is_frozen
     if len(tensors) == 1:
         # A number scales; one that is added makes a weight of one dimension, or is a bias.
         return issued.names[at] in _SCALES or len(tensors[0]) == 1
