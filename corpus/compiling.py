@@ -6,7 +6,7 @@ label with the category of the most expensive operation that the kernel contains
 of them: `fused:conv*+elementwise`, `template:linear+elementwise`, `extern:linear` for calls of
 libraries. A star marks a product, a convolution or a fused attention of which only the edge is in
 the kernel (its bias, the layout of its input), while the operation itself is elsewhere; such an
-edge yields to a normalization.
+edge yields to a normalization, and that of attention, which has no bias, to anything.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Origins:
         if not decided or (_UNDECIDED in light and decided[0] in _LIGHT):
             return None
         edges = heavy - light
-        first = "norm" if decided[0] in edges and "norm" in light else decided[0]
+        first = decided[0]
+        if first in edges and ("norm" in light or "attention" in first):
+            first = next((slug for slug in decided if slug in light), first)
         parts = [f"{slug}*" if slug in edges else slug for slug in decided]
         return category_label(first, f"{kind}:{'+'.join(parts)}")
 

@@ -227,6 +227,7 @@ class Attention(torch.nn.Module):
         ("template", ["to_q addmm", "norm mean"], "linear|template:linear+norm"),
         ("fused", ["attn _softmax", "attn view"], "attention|fused:attention"),
         ("fused", ["attn mul:rotary"], "elementwise|fused:elementwise"),
+        ("fused", ["attn mul:rotary", "attn bmm"], "elementwise|fused:attention*+elementwise"),
         ("fused", ["attn mul"], None),  # a scale, a gate, a mask
         ("fused", ["norm mean", "attn mul"], "norm|fused:norm"),
         ("fused", ["norm view"], None),

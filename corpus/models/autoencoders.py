@@ -105,7 +105,7 @@ def vae_wan(size: Size) -> Built:
     return Built(run, {"vae": net}, (AttentionRule(r"WanAttentionBlock$", "spatial", kind="self"),))
 
 
-@model("vae-cogvideox", "default compile")
+@model("vae-cogvideox", "default")
 def vae_cogvideox(size: Size) -> Built:
     """Video decoder of CogVideoX: causal 3-D convolutions, modulated normalizations."""
     from diffusers import AutoencoderKLCogVideoX

@@ -15,7 +15,7 @@ from corpus.spec import AttentionRule, Built, Size, model
 
 @model(
     "video-diffusion-unet",
-    "default train autocast cudagraph compile modules",
+    "default train autocast cudagraph modules",
     "video_diffusion_pytorch einops_exts rotary_embedding_torch torchvision",
     "float32",
 )
