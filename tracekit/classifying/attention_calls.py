@@ -110,7 +110,8 @@ def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
         end_ns[ours] = np.maximum(last, end_ns[ours])
     beside = rows_within(linked, calls.thread, start_ns, end_ns)
     rows = np.flatnonzero(moved & (beside >= 0))
-    rows = rows[_is_helper(linked, rows)]
+    is_cast = np.array([plain_op_name(name)[1] in CASTS for name in names], np.bool_)
+    rows = rows[_is_helper(linked, rows) & ~is_cast[ops.name[linked.forward_op[rows]]]]
     found = calls.call.copy()
     found[rows] = beside[rows]
     return found

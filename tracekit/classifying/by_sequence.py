@@ -17,15 +17,16 @@ from tracekit.categories import (
 )
 from tracekit.classifying.decisions import Decisions
 from tracekit.classifying.kernel_sequences import kernel_sequences
-from tracekit.classifying.launch_grids import axes_by_grid
-from tracekit.classifying.sequence_model import CLASSES, sequence_model
+from tracekit.classifying.launch_grids import axes_by_grid, calls_in_order
+from tracekit.classifying.sequence_model import sequence_model
 from tracekit.classifying.situation import Verdict
+from tracekit.classifying.surroundings import AttentionRows
 from tracekit.labels import AXES
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
-from tracekit.trace import FloatArray, IntArray, SmallArray
+from tracekit.trace import NULL, FloatArray, IntArray, SmallArray
 
-_CERTAIN: Final = 0.9
+CERTAIN: Final = 0.9
 """Names that say this much need no context."""
 
 _LEAST: Final = 0.35
@@ -34,36 +35,46 @@ _LEAST: Final = 0.35
 _LEAST_UNKNOWN: Final = 0.8
 """The same for names that say nothing at all."""
 
+_CLEAR: Final = 0.8
+"""Share of attention's probability from which on its axis is told by the kernels around."""
+
 _TEMPORAL: Final = AXES.index("temporal")
 
 
-def refined_by_sequence(linked: Linked, decided: Decisions) -> tuple[Decisions, SmallArray]:
+def refined_by_sequence(
+    linked: Linked, decided: Decisions, attention: AttentionRows
+) -> tuple[Decisions, SmallArray]:
     """Return decisions with those by name refined, and the axes that grids tell, -1 for none.
 
     A name that is certain by itself stands. Else the network decides: with the name's evidence
-    where both agree, with `sequence` where the kernels around say something else.
+    where both agree, with `sequence` where the kernels around say something else. Grids tell the
+    axis of attention whose shapes are not known.
     """
-    axes = np.full(len(linked), -1, np.int8)
+    if linked.basis != "gpu":
+        return decided, np.full(len(linked), -1, np.int8)
     by_name = decided.are_by("name")
-    if linked.basis != "gpu" or not by_name.any():
-        return decided, axes
-    rows = np.flatnonzero(by_name & ~(decided.confidence >= _CERTAIN))
+    is_open = ~(decided.confidence >= CERTAIN) | (decided.category == CODE_OF[ATTENTION])
+    rows = np.flatnonzero(by_name & is_open)
     if len(rows):
         decided = decided.replaced(rows, _by_network(linked, decided, rows))
-    return _on_axes(linked, decided, axes)
+    return _on_axes(linked, decided, attention)
 
 
 def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions:
     sequences = kernel_sequences(linked)
     wanted = sequences.place[rows]
     found = sequence_model().probabilities(sequences.features, sequences.kernels, wanted)
-    code = np.array([CODE_OF[slug] for slug in CLASSES])[found.argmax(axis=1)]
-    probability: FloatArray = found.max(axis=1)
+    code, probability = _chosen(found)
     named = decided.category[rows].astype(np.int64)
+    certain = decided.confidence[rows] >= CERTAIN
     unknown = (named == CODE_OF[OTHER]) & (decided.confidence[rows] < _LEAST)
     unsure = probability < np.where(unknown, _LEAST_UNKNOWN, _LEAST)
     code = np.where(unsure, CODE_OF[OTHER], code)
-    agrees = (code == named) & ~unsure
+    # Of attention that is certain by name only the axis is open.
+    stays = certain & (code != CODE_OF[TEMPORAL_ATTENTION])
+    code = np.where(stays, named, code)
+    probability = np.where(stays, decided.confidence[rows], probability)
+    agrees = (code == named) & ~(unsure & ~stays)
     first, which = distinct_rows(
         (decided.reason[rows], code, agrees.astype(np.int64), unsure.astype(np.int64))
     )
@@ -79,6 +90,20 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     return replace(Decisions.of(verdicts, which), confidence=np.round(probability, 3))
 
 
+def _chosen(found: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the category of each row and its probability; temporal attention must be clear."""
+    temporal, attention = CODE_OF[TEMPORAL_ATTENTION], CODE_OF[ATTENTION]
+    together = found[:, temporal] + found[:, attention]
+    share = found[:, temporal] / np.maximum(together, np.finfo(np.float64).tiny)
+    joined = found.copy()
+    joined[:, attention], joined[:, temporal] = together, 0
+    code = joined.argmax(axis=1)
+    probability: FloatArray = joined.max(axis=1)
+    along_time = (code == attention) & (share >= _CLEAR)
+    probability = np.where(along_time, found[:, temporal], probability)
+    return np.where(along_time, temporal, code), probability
+
+
 def _verdict(reason: str, category: str, *, agrees: bool, unsure: bool) -> Verdict:
     if unsure:
         return Verdict(OTHER, "sequence", f"{reason}; the kernels around it do not decide", 0.0)
@@ -87,18 +112,26 @@ def _verdict(reason: str, category: str, *, agrees: bool, unsure: bool) -> Verdi
     return Verdict(category, "sequence", f"{reason}; it stands among kernels of {category}", 0.0)
 
 
-def _on_axes(linked: Linked, decided: Decisions, axes: SmallArray) -> tuple[Decisions, SmallArray]:
-    """Move fused attention that runs along time, by its grids, to temporal attention."""
-    weak = decided.are_by("name", "sequence")
-    attention = weak & (decided.category == CODE_OF[ATTENTION])
-    axes = axes_by_grid(linked, attention)
+def _on_axes(
+    linked: Linked, decided: Decisions, attention: AttentionRows
+) -> tuple[Decisions, SmallArray]:
+    """Move attention that runs along time, by its grids, to temporal attention."""
+    call = attention.call
+    has_shape = np.append(attention.calls.sequences != NULL, False)[call]
+    open_rows = (decided.category == CODE_OF[ATTENTION]) & ~has_shape & (attention.axis < 0)
+    axes = np.full(len(linked), -1, np.int8)
+    if not open_rows.any():
+        return decided, axes
+    axes = axes_by_grid(linked, calls_in_order(linked, open_rows, call))
     rows = np.flatnonzero(axes == _TEMPORAL)
     if not len(rows):
         return decided, axes
     reasons = [f"{reason}, along time, as the grids of the calls say" for reason in decided.reasons]
+    weak = decided.are_by("name", "sequence")[rows]
+    evidence = np.where(weak, EVIDENCES.index("sequence"), EVIDENCES.index("shape"))
     moved = Decisions(
         category=np.full(len(rows), CODE_OF[TEMPORAL_ATTENTION], np.int8),
-        evidence=np.full(len(rows), EVIDENCES.index("sequence"), np.int8),
+        evidence=evidence.astype(np.int8),
         confidence=decided.confidence[rows],
         reason=decided.reason[rows],
         reasons=tuple(reasons),

@@ -31,7 +31,7 @@ def classify(linked: Linked, donors: Sequence[KernelTable] = ()) -> KernelTable:
     around, attention = surroundings(linked, stages)
     situations, situation_of = distinct_situations(linked, around)
     decided = Decisions.of([decide(situation) for situation in situations], situation_of)
-    decided, axis_by_grid = refined_by_sequence(linked, decided)
+    decided, axis_by_grid = refined_by_sequence(linked, decided, attention)
     is_attention = np.isin(decided.category, [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]])
     # A label speaks for its whole module, anything else for the attention operator alone.
     speaks = is_attention | (linked.labels.attention >= 0)

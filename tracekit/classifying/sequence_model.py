@@ -15,13 +15,13 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.categories import CATEGORIES, TEMPORAL_ATTENTION
+from tracekit.categories import CATEGORIES
 from tracekit.classifying.kernel_features import SIZE
 from tracekit.trace import FloatArray, IntArray
 
 REACH: Final = 16
-CLASSES: Final = tuple(slug for slug in CATEGORIES if slug != TEMPORAL_ATTENTION)
-"""What the network tells apart: of attention, the grids tell the axis."""
+CLASSES: Final = CATEGORIES
+"""What the network tells apart."""
 
 FILE: Final = "sequence_model.npz"
 _CHUNK: Final = 4096
