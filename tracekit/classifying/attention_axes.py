@@ -15,8 +15,8 @@ from tracekit.categories import CONV
 from tracekit.classifying.attention_calls import AttentionCalls
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import outermost_marked
@@ -71,7 +71,7 @@ class _Beside:
 
 
 def call_traits(
-    linked: Linked, shapes: OpShapes, calls: AttentionCalls, model: IntArray
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, model: IntArray
 ) -> CallTraits:
     """Return axis and kind of each call; `model` numbers the parts of a run that it is of.
 
@@ -114,7 +114,7 @@ def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
 
 
 def _by_turns(
-    linked: Linked, shapes: OpShapes, calls: AttentionCalls, rows: IntArray
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, rows: IntArray
 ) -> list[int | None]:
     """Tell the axes of a video of one resolution with as many positions as frames.
 
@@ -124,7 +124,7 @@ def _by_turns(
     none: list[int | None] = [None] * len(rows)
     if len(rows) < _LEAST_TURNS or (calls.batch[rows] == NULL).any():
         return none
-    copies = _by_thread(linked, _named(linked, _COPIES))
+    copies = _by_thread(linked, _named(linked, shapes, _COPIES))
     turn, changes = 0, 0
     found: list[int | None] = []
     ended = None
@@ -168,13 +168,13 @@ def _axis_of(
     return _SEQUENCE
 
 
-def _convolutions(linked: Linked, shapes: OpShapes) -> dict[int, _Convolution]:
+def _convolutions(linked: Linked, shapes: OpIndex) -> dict[int, _Convolution]:
     """Return the outermost convolution ops whose shapes are known, by row."""
-    ops, names = linked.trace.ops, linked.trace.strings
-    is_conv = np.array([_is_convolution(name) for name in names], np.bool_)
-    if not len(ops) or not is_conv.any():
+    ops = linked.trace.ops
+    is_conv = shapes.named(_is_convolution)
+    if not is_conv.any():
         return {}
-    rows = _tops(linked, is_conv[ops.name] & linked.op_is_forward)
+    rows = _tops(linked, is_conv & linked.op_is_forward)
     known: dict[int, _Convolution | None] = {}
     found: dict[int, _Convolution] = {}
     for row in rows.tolist():
@@ -216,9 +216,9 @@ def _images(convolutions: Iterable[_Convolution]) -> Images:
 
 
 def _fill_kinds(
-    linked: Linked, shapes: OpShapes, calls: AttentionCalls, known: IntArray, kind: SmallArray
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, known: IntArray, kind: SmallArray
 ) -> None:
-    joins = _by_thread(linked, _named(linked, _JOINS | _CACHE_WRITES))
+    joins = _by_thread(linked, _named(linked, shapes, _JOINS | _CACHE_WRITES))
     others: dict[int, set[int]] = defaultdict(set)
     joined: list[tuple[int, int]] = []
     ended = dict.fromkeys(np.unique(calls.thread).tolist(), -1)
@@ -267,7 +267,7 @@ def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> N
             kind[row] = _JOINT
 
 
-def _put_together(linked: Linked, shapes: OpShapes, op: int, keys: int) -> tuple[int, ...] | None:
+def _put_together(linked: Linked, shapes: OpIndex, op: int, keys: int) -> tuple[int, ...] | None:
     """Return the lengths of which an op makes as many tokens as there are keys, null if not.
 
     Empty for what is written into a cache of that length.
@@ -287,12 +287,9 @@ def _put_together(linked: Linked, shapes: OpShapes, op: int, keys: int) -> tuple
     return None
 
 
-def _named(linked: Linked, plain_names: frozenset[str]) -> IntArray:
-    ops, names = linked.trace.ops, linked.trace.strings
-    chosen = np.array([plain_op_name(name)[1] in plain_names for name in names], np.bool_)
-    if not len(ops):
-        return np.empty(0, np.int64)
-    return _tops(linked, chosen[ops.name] & linked.op_is_forward)
+def _named(linked: Linked, shapes: OpIndex, plain_names: frozenset[str]) -> IntArray:
+    chosen = shapes.named(lambda name: plain_op_name(name)[1] in plain_names)
+    return _tops(linked, chosen & linked.op_is_forward)
 
 
 def _tops(linked: Linked, marked: BoolArray) -> IntArray:

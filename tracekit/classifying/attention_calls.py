@@ -12,9 +12,8 @@ from tracekit.categories import ATTENTION, CONV, LINEAR, MEMORY
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
-from tracekit.classifying.issued_ops import ruled_tops
+from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.op_shapes import OpShapes
 from tracekit.classifying.operator_edges import CASTS, with_edges
 from tracekit.classifying.triton_names import is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
@@ -41,7 +40,7 @@ class _Found:
     geometry: Geometry
 
 
-def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
+def attention_calls(linked: Linked, shapes: OpIndex) -> AttentionCalls:
     """Return the attention calls that the ops of a trace show, fused and written out.
 
     The copies and casts directly before and after an operator are its own: they lay out what it
@@ -65,7 +64,7 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
     start_ns = np.array([one.start_ns for one in found], np.int64)
     end_ns = np.array([one.end_ns for one in found], np.int64)
     if found:
-        start_ns, end_ns = _with_helpers(linked, thread, start_ns, end_ns)
+        start_ns, end_ns = _with_helpers(linked, shapes, (thread, start_ns, end_ns))
     sizes = {name: _column(found, name) for name in _SIZES}
     causal = [one.geometry.causal for one in found]
     is_linear = np.array([one.geometry.is_linear for one in found], np.bool_)
@@ -80,10 +79,10 @@ def attention_calls(linked: Linked, shapes: OpShapes) -> AttentionCalls:
         **sizes,
     )
     calls = with_edges(linked, shapes, calls, is_linear)
-    return replace(calls, call=_with_views(linked, calls))
+    return replace(calls, call=_with_views(linked, shapes, calls))
 
 
-def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
+def _with_views(linked: Linked, shapes: OpIndex, calls: AttentionCalls) -> IntArray:
     """Return the calls with backward copies whose forward op is a view beside an operator.
 
     A view launches nothing forward and copies backward. It is beside the operator if it stands
@@ -92,9 +91,8 @@ def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
     moved = (linked.forward_op >= 0) & (linked.forward_op != linked.op) & (calls.call < 0)
     if not moved.any() or not len(calls):
         return calls.call
-    ops, names = linked.trace.ops, linked.trace.strings
-    is_layer = np.array([_is_layer(name) for name in names], np.bool_)[ops.name]
-    is_layer &= linked.op_is_forward
+    ops = linked.trace.ops
+    is_layer = shapes.named(_is_layer) & linked.op_is_forward
     start_ns, end_ns = calls.start_ns.copy(), calls.end_ns.copy()
     for thread in np.unique(calls.thread).tolist():
         ours = np.flatnonzero(calls.thread == thread)
@@ -110,8 +108,8 @@ def _with_views(linked: Linked, calls: AttentionCalls) -> IntArray:
         end_ns[ours] = np.maximum(last, end_ns[ours])
     beside = rows_within(linked, calls.thread, start_ns, end_ns)
     rows = np.flatnonzero(moved & (beside >= 0))
-    is_cast = np.array([plain_op_name(name)[1] in CASTS for name in names], np.bool_)
-    rows = rows[_is_helper(linked, rows) & ~is_cast[ops.name[linked.forward_op[rows]]]]
+    is_cast = shapes.named(_is_cast_name)
+    rows = rows[_is_helper(linked, shapes, rows) & ~is_cast[linked.forward_op[rows]]]
     found = calls.call.copy()
     found[rows] = beside[rows]
     return found
@@ -132,13 +130,12 @@ def _end_of(linked: Linked, span: Span) -> int:
     return int(ops.start_ns[span.last] + ops.dur_ns[span.last])
 
 
-def _fused(linked: Linked, shapes: OpShapes) -> list[_Found]:
+def _fused(linked: Linked, shapes: OpIndex) -> list[_Found]:
     """Return the fused calls: the outermost attention op, with the first geometry inside it."""
     ops, names = linked.trace.ops, linked.trace.strings
-    is_fused = np.array([_is_fused(name) for name in names], np.bool_)
-    if not len(ops) or not is_fused.any():
+    marked = shapes.named(_is_fused) & linked.op_is_forward
+    if not marked.any():
         return []
-    marked = is_fused[ops.name] & linked.op_is_forward
     top = outermost_marked(linked.ops.parent, marked)
     rows = np.flatnonzero(marked)
     rows = rows[np.lexsort((ops.start_ns[rows], top[rows]))]
@@ -174,16 +171,20 @@ def _is_fused(name: str) -> bool:
 
 
 def _with_helpers(
-    linked: Linked, thread: CodeArray, start_ns: IntArray, end_ns: IntArray
+    linked: Linked, shapes: OpIndex, spans: tuple[CodeArray, IntArray, IntArray]
 ) -> tuple[IntArray, IntArray]:
-    """Widen each call by the copies and casts that were issued right before and after it."""
+    """Widen each call by the copies and casts that were issued right before and after it.
+
+    `spans` are threads, starts and ends; the latter two are returned.
+    """
+    thread, start_ns, end_ns = spans
     ops = linked.trace.ops
     rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op])
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
-    helps = np.append(_is_helper(linked, rows), False)
+    helps = np.append(_is_helper(linked, shapes, rows), False)
     # A cast before mostly undoes that of a norm or a rotation; one after is the operator's own.
-    lays_out = helps & ~np.append(_is_cast(linked, rows), False)
-    top = ruled_tops(linked)[linked.op[rows]]
+    lays_out = helps & ~np.append(_is_cast(linked, shapes, rows), False)
+    top = shapes.ruled_tops[linked.op[rows]]
     owner, time_ns = linked.thread[rows], linked.time_ns[rows]
     low, high = start_ns.copy(), end_ns.copy()
     span = int(time_ns.max() - time_ns.min() + 1) if len(rows) else 1
@@ -207,30 +208,32 @@ def _with_helpers(
     return np.minimum(low, start_ns), np.maximum(high, end_ns)
 
 
-def _is_cast(linked: Linked, rows: IntArray) -> BoolArray:
-    names = linked.trace.strings
-    casts = np.array([plain_op_name(name)[1] in CASTS for name in names], np.bool_)
-    named = casts[linked.trace.ops.name]
+def _is_cast_name(name: str) -> bool:
+    return plain_op_name(name)[1] in CASTS
+
+
+def _is_cast(linked: Linked, shapes: OpIndex, rows: IntArray) -> BoolArray:
+    named = shapes.named(_is_cast_name)
     return np.asarray(nearest_marked(linked.ops.parent, named)[linked.op[rows]] >= 0)
+
+
+def _helps(name: str) -> bool:
+    rule = rule_for_op(name)
+    is_layout = rule is not None and is_triton_name(name) and rule.category == MEMORY
+    return is_layout or (rule is not None and rule.helper)
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:
     return values[np.clip(rows, 0, len(values) - 1)] if len(values) else np.full(len(rows), -1)
 
 
-def _is_helper(linked: Linked, rows: IntArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _is_helper(linked: Linked, shapes: OpIndex, rows: IntArray) -> BoolArray:
     """Return which activities copy, cast or fill, under ops that do nothing else."""
-    ops, names = linked.trace.ops, linked.trace.strings
-    rules = [rule_for_op(name) for name in names]
-    helps = [
-        rule is not None and (rule.helper or (is_triton_name(name) and rule.category == MEMORY))
-        for name, rule in zip(names, rules, strict=True)
-    ]
-    is_helper = np.array(helps, np.bool_)
-    is_other = np.array([rule is not None for rule in rules], np.bool_) & ~is_helper
+    is_helper = shapes.named(_helps)
+    is_other = shapes.named(lambda name: rule_for_op(name) is not None) & ~is_helper
     op = linked.op[rows]
-    other = nearest_marked(linked.ops.parent, is_other[ops.name]) >= 0
-    helper = nearest_marked(linked.ops.parent, is_helper[ops.name]) >= 0
+    other = nearest_marked(linked.ops.parent, is_other) >= 0
+    helper = nearest_marked(linked.ops.parent, is_helper) >= 0
     kernels = np.ones(len(rows), np.bool_)
     if linked.basis == "gpu":
         kernels = linked.trace.activities.kind[rows] == 0

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
-from tracekit.classifying.op_shapes import OpShapes, Shape
 
 _HEADS_FIRST: Final = re.compile(r"scaled_dot_product|cudnn_attention|flex_attention|sage|sdpa")
 _CAUSAL_ARGUMENT: Final[dict[str, int]] = {
@@ -47,7 +47,7 @@ class Geometry:
     is_linear: bool = False
 
 
-def fused_geometry(shapes: OpShapes, op: int, name: str) -> Geometry | None:
+def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
     """Return what a fused attention op was given, null where its shapes do not say."""
     _, plain = plain_op_name(name)
     tensors = shapes.tensors(op)
@@ -90,7 +90,7 @@ def _folded(shape: Shape) -> Shape:
     return (prod(shape[:-3]), *shape[-3:])
 
 
-def _causal(shapes: OpShapes, op: int, plain: str) -> bool | None:
+def _causal(shapes: OpIndex, op: int, plain: str) -> bool | None:
     """Return whether the call says that it is causal; a mask that is given may be so, too."""
     at, arguments = _CAUSAL_ARGUMENT.get(plain), shapes.arguments(op)
     if at is None or at >= len(arguments) or arguments[at] not in ("True", "False"):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracekit.classifying.intervals import rows_within
-from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.op_rules import plain_op_name
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import outermost_marked
-from tracekit.trace import BoolArray, IntArray
+from tracekit.trace import BoolArray
 
 _OPTIMIZER = 2
 
@@ -28,30 +28,16 @@ class IssuedOps:
     names: list[str]
 
 
-def ruled_tops(linked: Linked) -> IntArray:
-    """Return for each op the outermost one around it that a rule knows, itself where none does.
-
-    Compiled regions and the functions of users, which hold operations of all kinds, are no tops.
-    """
-    ops, names = linked.trace.ops, linked.trace.strings
-    has_rule = np.array([rule_for_op(name) is not None for name in names], np.bool_)
-    top = outermost_marked(linked.ops.parent, has_rule[ops.name])
-    return np.where(top >= 0, top, np.arange(len(ops)))
-
-
-def issued_ops(linked: Linked) -> list[IssuedOps]:
+def issued_ops(linked: Linked, index: OpIndex) -> list[IssuedOps]:
     """Return the ops of each thread that has some; the optimizer's are left out."""
     ops, names = linked.trace.ops, linked.trace.strings
     if not len(ops):
         return []
-    has_rule = np.array([rule_for_op(name) is not None for name in names], np.bool_)
-    top = outermost_marked(linked.ops.parent, has_rule[ops.name])
     rows = np.flatnonzero(
         (linked.op >= 0) & linked.op_is_forward[linked.op] & (linked.phase != _OPTIMIZER)
     )
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
-    op = top[linked.op[rows]]
-    op = op[op >= 0]
+    op = index.ruled_tops[linked.op[rows]]
     op = op[np.append(True, op[1:] != op[:-1])] if len(op) else op
     used = np.unique(ops.name[op]).tolist()
     plain = {code: plain_op_name(names[code])[1] for code in used}

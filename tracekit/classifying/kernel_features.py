@@ -186,16 +186,9 @@ def kind_of(name: str, activity: str) -> int:
 def kernel_features(name: str, activity: str, grid: str | None, block: str | None) -> FloatArray:
     """Return the features of a kernel, float64 `(SIZE,)`; grid and block are JSON lists or null."""
     row = np.zeros(SIZE)
-    row[kind_of(name, activity)] = 1
-    at = len(KIND_NAMES)
-    if activity == "kernel":
-        text = name[:_LONGEST_NAME].lower()
-        row[at : at + len(_MARKS)] = [regex.search(text) is not None for regex in _MARK_REGEXES]
-        tile = _TILE.search(text)
-        if tile is not None:
-            row[at + len(_MARKS)] = log2(max(int(tile[1]), 1)) / 8
-            row[at + len(_MARKS) + 1] = log2(max(int(tile[2]), 1)) / 8
-    at += len(_MARKS) + 2
+    of_name = _name_features(name, activity)
+    at = len(of_name)
+    row[:at] = of_name
     sides, threads = dimensions(grid), dimensions(block)
     if sides:
         row[at : at + 3] = [log2(side) / 8 for side in sides]
@@ -207,6 +200,21 @@ def kernel_features(name: str, activity: str, grid: str | None, block: str | Non
     return row
 
 
+@lru_cache(maxsize=1 << 14)
+def _name_features(name: str, activity: str) -> tuple[float, ...]:
+    """Return kind, marks and tile of a kernel."""
+    kind = [0.0] * len(KIND_NAMES)
+    kind[kind_of(name, activity)] = 1.0
+    if activity != "kernel":
+        return (*kind, *[0.0] * (len(_MARKS) + 2))
+    text = name[:_LONGEST_NAME].lower()
+    marks = [float(regex.search(text) is not None) for regex in _MARK_REGEXES]
+    tile = _TILE.search(text)
+    sizes = [0.0, 0.0] if tile is None else [log2(max(int(side), 1)) / 8 for side in tile.groups()]
+    return (*kind, *marks, *sizes)
+
+
+@lru_cache(maxsize=1 << 12)
 def dimensions(text: str | None) -> tuple[int, int, int] | None:
     """Return three sizes of at least 1 from JSON like `[32, 1, 1]`, null for anything else."""
     if text is None:

@@ -261,7 +261,7 @@ _MEMORY = (
         "ATen copy, which may convert types or serve the op around it",
         r"direct_copy_kernel copyfunctor",
     ),
-    _line(MEMORY, 0.9, "concatenation", r"catarraybatchedcopy chunk_cat split_with_sizes_copy"),
+    _line(MEMORY, 0.85, "concatenation", r"catarraybatchedcopy chunk_cat split_with_sizes_copy"),
     _line(
         MEMORY,
         0.7,

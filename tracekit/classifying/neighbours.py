@@ -7,8 +7,8 @@ from typing import Final
 
 from tracekit.categories import CONV
 from tracekit.classifying.issued_ops import IssuedOps, work_of
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import rule_for_op
-from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
 
@@ -41,13 +41,13 @@ def _rotations(ops: IssuedOps) -> Iterator[tuple[int, int, int]]:
             yield ops.thread, ops.rows[at], ops.rows[last]
 
 
-def before_convolution(linked: Linked, issued: Sequence[IssuedOps], shapes: OpShapes) -> BoolArray:
+def before_convolution(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
     """Return which activities pad, or extend in time, what the convolution right after takes."""
     spans = [span for ops in issued for span in _inputs(linked, ops, shapes)]
     return work_of(linked, spans)
 
 
-def _inputs(linked: Linked, ops: IssuedOps, shapes: OpShapes) -> Iterator[tuple[int, int, int]]:
+def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int, int]]:
     names = linked.trace.strings
     for at, row in enumerate(ops.rows):
         rule = rule_for_op(names[linked.trace.ops.name[row]])
@@ -60,7 +60,7 @@ def _inputs(linked: Linked, ops: IssuedOps, shapes: OpShapes) -> Iterator[tuple[
             yield ops.thread, ops.rows[first], ops.rows[at - 1]
 
 
-def _prepares(ops: IssuedOps, at: int, shapes: OpShapes, taken: tuple[Shape, ...]) -> bool:
+def _prepares(ops: IssuedOps, at: int, shapes: OpIndex, taken: tuple[Shape, ...]) -> bool:
     """Say whether an op pads, or joins frames to, what a convolution takes."""
     if ops.names[at] in _PADS:
         return True

@@ -15,9 +15,8 @@ import numpy as np
 
 from tracekit.categories import ATTENTION, CONV, LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.issued_ops import ruled_tops
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.op_shapes import OpShapes, Shape
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, BoolArray, IntArray
@@ -116,7 +115,7 @@ def _together(tensors: tuple[Shape, ...]) -> Shape:
 
 
 def with_edges(
-    linked: Linked, shapes: OpShapes, calls: AttentionCalls, is_linear: BoolArray
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, is_linear: BoolArray
 ) -> AttentionCalls:
     """Return the calls with the activities at the edges of operators.
 
@@ -124,7 +123,7 @@ def with_edges(
     heads before it.
     """
     known = (calls.sequences != NULL) & (calls.query_length != NULL) & (calls.head_size != NULL)
-    issued = _issued(linked, calls) if known.any() else None
+    issued = _issued(linked, shapes, calls) if known.any() else None
     if issued is None:
         return calls
     steps = _steps(linked, shapes, issued)
@@ -201,13 +200,13 @@ class _Issued:
     outermost: IntArray
 
 
-def _issued(linked: Linked, calls: AttentionCalls) -> _Issued | None:
+def _issued(linked: Linked, index: OpIndex, calls: AttentionCalls) -> _Issued | None:
     ops = linked.trace.ops
     rows = np.flatnonzero((linked.op >= 0) & linked.op_is_forward[linked.op])
     if not len(rows):
         return None
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
-    outermost = ruled_tops(linked)
+    outermost = index.ruled_tops
     top, call = outermost[linked.op[rows]], calls.call[rows]
     is_new = np.append(True, top[1:] != top[:-1])
     first_row = np.flatnonzero(is_new)
@@ -230,7 +229,7 @@ def _issued(linked: Linked, calls: AttentionCalls) -> _Issued | None:
     return _Issued(top, code, begin, end, free_from, first.tolist(), last.tolist(), outermost)
 
 
-def _steps(linked: Linked, shapes: OpShapes, issued: _Issued) -> list[_Step]:
+def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[_Step]:
     """Return what each distinct code stands for."""
     found: dict[int, _Step] = {}
     first = np.unique(issued.code, return_index=True)[1]

@@ -12,7 +12,7 @@ from tracekit.classifying.attention_axes import call_traits
 from tracekit.classifying.attention_calls import AttentionCalls, attention_calls
 from tracekit.classifying.issued_ops import issued_ops
 from tracekit.classifying.neighbours import before_convolution, in_rotary
-from tracekit.classifying.op_shapes import OpShapes
+from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.situation import Surroundings, module_hints
 from tracekit.classifying.written_norms import in_written_norm
 from tracekit.labels import AXES, KINDS
@@ -40,7 +40,7 @@ class AttentionRows:
 
 def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, AttentionRows]:
     """Return what each activity stands in, and the attention that it belongs to."""
-    shapes = OpShapes(linked.trace)
+    shapes = OpIndex(linked)
     calls = attention_calls(linked, shapes)
     traits = call_traits(linked, shapes, calls, _stage_of(calls, stages))
     call = calls.call
@@ -52,7 +52,7 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
         kind=_either(_labelled(linked, "kind", KINDS), _of_call(traits.kind, call)),
         causal=_of_call(calls.causal, call),
     )
-    issued = issued_ops(linked)
+    issued = issued_ops(linked, shapes)
     around = Surroundings(
         in_attention=call >= 0,
         in_norm=in_written_norm(linked, issued, shapes),

@@ -20,8 +20,8 @@ import numpy as np
 
 from tracekit.categories import EMBEDDING
 from tracekit.classifying.fused_attention import Geometry
+from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import rule_for_op
-from tracekit.classifying.op_shapes import OpShapes
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
@@ -105,7 +105,7 @@ class _Thread:
         return bisect_left(self.layers, to_ns) > bisect_right(self.layers, from_ns)
 
 
-def written_spans(linked: Linked, shapes: OpShapes) -> list[Span]:
+def written_spans(linked: Linked, shapes: OpIndex) -> list[Span]:
     """Return the attention operators that are written out, in the order of their softmaxes."""
     spans: list[Span] = []
     for thread in _threads(linked, shapes):
@@ -269,25 +269,22 @@ def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
     return None
 
 
-def _threads(linked: Linked, shapes: OpShapes) -> Iterator[_Thread]:
+def _threads(linked: Linked, shapes: OpIndex) -> Iterator[_Thread]:
     """Yield what each thread issued: products, softmaxes and the layers between them."""
-    ops, names = linked.trace.ops, linked.trace.strings
-    if not len(ops):
-        return
-    is_product = np.array([_PRODUCT.search(name) is not None for name in names], np.bool_)
+    ops, forward = linked.trace.ops, linked.op_is_forward
+    is_product = shapes.named(lambda name: _PRODUCT.search(name) is not None)
     if not is_product.any():
         return
-    is_softmax = np.array([is_softmax_name(name) for name in names], np.bool_)
-    is_layer = np.array([_is_layer(name) for name in names], np.bool_)
-    is_root = np.array([_PRODUCT_ROOT.search(name) is not None for name in names], np.bool_)
-    inside_layer = nearest_marked(linked.ops.parent, is_layer[ops.name]) >= 0
-    free = linked.op_is_forward & ~inside_layer
-    product = _tops(linked, is_product[ops.name] & free)
-    softmax = _tops(linked, is_softmax[ops.name] & free)
-    layer = np.flatnonzero(is_layer[ops.name] & linked.op_is_forward)
-    is_active = np.array([_ACTIVATION.search(name) is not None for name in names], np.bool_)
-    active = np.flatnonzero(is_active[ops.name] & linked.op_is_forward)
-    roots = outermost_marked(linked.ops.parent, is_root[ops.name] | is_product[ops.name])
+    is_layer = shapes.named(_is_layer)
+    free = forward & (nearest_marked(linked.ops.parent, is_layer) < 0)
+    product = _tops(linked, is_product & free)
+    softmax = _tops(linked, shapes.named(is_softmax_name) & free)
+    layer = np.flatnonzero(is_layer & forward)
+    active = np.flatnonzero(
+        shapes.named(lambda name: _ACTIVATION.search(name) is not None) & forward
+    )
+    is_root = shapes.named(lambda name: _PRODUCT_ROOT.search(name) is not None)
+    roots = outermost_marked(linked.ops.parent, is_root | is_product)
     for thread in np.unique(ops.thread[product]).tolist():
         issued = np.sort(linked.time_ns[linked.thread == thread])
         ours = product[ops.thread[product] == thread]
@@ -310,7 +307,7 @@ def _threads(linked: Linked, shapes: OpShapes) -> Iterator[_Thread]:
         )
 
 
-def _product(linked: Linked, shapes: OpShapes, row: int, root: int, place: int) -> _Product:
+def _product(linked: Linked, shapes: OpIndex, row: int, root: int, place: int) -> _Product:
     start_ns = int(linked.trace.ops.start_ns[row])
     tensors = [shape for shape in shapes.tensors(row) if len(shape) == 3]
     if len(tensors) < 2:
@@ -319,7 +316,7 @@ def _product(linked: Linked, shapes: OpShapes, row: int, root: int, place: int) 
     return _Product(root, start_ns, place, left[0], left[1], left[2], right[2])
 
 
-def _softmax(linked: Linked, shapes: OpShapes, row: int, place: int) -> _Softmax | None:
+def _softmax(linked: Linked, shapes: OpIndex, row: int, place: int) -> _Softmax | None:
     """Return a softmax; null for one over fewer dimensions than scores have."""
     start_ns = int(linked.trace.ops.start_ns[row])
     tensors = shapes.tensors(row)

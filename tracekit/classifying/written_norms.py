@@ -13,7 +13,7 @@ from math import prod
 from typing import Final
 
 from tracekit.classifying.issued_ops import IssuedOps, work_of
-from tracekit.classifying.op_shapes import OpShapes, Shape
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
 
@@ -38,7 +38,7 @@ _MOST_CASTS: Final = 3
 _MOST_WEIGHTS: Final = 4
 
 
-def in_written_norm(linked: Linked, issued: Sequence[IssuedOps], shapes: OpShapes) -> BoolArray:
+def in_written_norm(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
     """Return which activities are pieces of a normalization that is written out.
 
     So are casts around a norm's own op, from and to the type of the model.
@@ -53,7 +53,7 @@ def in_written_norm(linked: Linked, issued: Sequence[IssuedOps], shapes: OpShape
     )
 
 
-def _spans(issued: IssuedOps, shapes: OpShapes) -> Iterator[tuple[int, int]]:
+def _spans(issued: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
     names = issued.names
     done = -1
     for at, name in enumerate(names):
@@ -68,7 +68,7 @@ def _spans(issued: IssuedOps, shapes: OpShapes) -> Iterator[tuple[int, int]]:
             yield span
 
 
-def _with_casts(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+def _with_casts(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     """Return a norm's op with the cast of its input right before, and that of its result."""
     taken = shapes.tensors(issued.rows[at])[:1]
     first = at
@@ -82,7 +82,7 @@ def _with_casts(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int]
     return first, at + (is_back and shapes.tensors(issued.rows[at + 1])[:1] == taken)
 
 
-def _with_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+def _with_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     """Return a norm's op that has no weight with the weight that is applied right after it."""
     if len(shapes.tensors(issued.rows[at])) != 1:
         return None
@@ -99,7 +99,7 @@ def _with_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int
     return (at, last) if last > at else None
 
 
-def _written(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | None:
+def _written(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     name = issued.names[at]
     first = _length_lead(issued, shapes, at) if name in _LENGTHS else _lead(issued, shapes, at)
     if first is None:
@@ -112,21 +112,21 @@ def _written(issued: IssuedOps, shapes: OpShapes, at: int) -> tuple[int, int] | 
     return first, last
 
 
-def _length_lead(issued: IssuedOps, shapes: OpShapes, at: int) -> int:
+def _length_lead(issued: IssuedOps, shapes: OpIndex, at: int) -> int:
     """Return the cast right before a vector's length, else the length itself."""
     is_cast = at > 0 and issued.names[at - 1] in _CASTS
     same = shapes.tensors(issued.rows[at - 1])[:1] == shapes.tensors(issued.rows[at])[:1]
     return at - 1 if is_cast and same else at
 
 
-def _makes_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> bool:
+def _makes_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
     """Say whether an op adds one to a weight, or the like, right before a norm."""
     tensors = shapes.tensors(issued.rows[at])
     is_pointwise = issued.names[at] in _SCALES | {"add"}
     return is_pointwise and len(tensors) == 1 and len(tensors[0]) == 1
 
 
-def _lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
+def _lead(issued: IssuedOps, shapes: OpIndex, root: int) -> int | None:
     """Return where the statistics before a root begin, null if there are none."""
     names, first = issued.names, None
     for at in range(root - 1, max(root - 1 - _LEAD_STEPS, -1), -1):
@@ -148,7 +148,7 @@ def _lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
     return before if before >= 0 and names[before] in _CASTS else first
 
 
-def _frozen_lead(issued: IssuedOps, shapes: OpShapes, root: int) -> int | None:
+def _frozen_lead(issued: IssuedOps, shapes: OpIndex, root: int) -> int | None:
     """Return the ε before the root of a variance that is a weight, as in frozen batch norms."""
     if not shapes.shapes(issued.rows[root]):
         around = tuple(issued.names[max(root - 1, 0) : root + 6])
@@ -165,7 +165,7 @@ def _squares(names: Sequence[str], at: int) -> bool:
     return is_square or (names[at] == "sub" and after in _SQUARES)
 
 
-def _scaled(issued: IssuedOps, shapes: OpShapes, root: int, *, has_cast: bool) -> int | None:
+def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) -> int | None:
     """Return where the scaling by a root ends, null if nothing is scaled.
 
     One cast undoes the one before the statistics.
@@ -214,7 +214,7 @@ def _is_larger(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
     return max(map(prod, tensors)) > max(map(prod, scaled)) and scaled[0] in tensors
 
 
-def _takes_weight(issued: IssuedOps, shapes: OpShapes, at: int) -> bool:
+def _takes_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
     """Say whether an op takes a weight or a bias, or a number that scales.
 
     Without shapes the first product after the root's own is taken for a weight's.

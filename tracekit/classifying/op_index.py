@@ -1,23 +1,53 @@
-"""Shapes and arguments of ops, decoded from their JSON text when somebody asks."""
+"""What the classification asks of the ops of a trace: by name, by shape, by the op around."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
-from tracekit.trace import NO_TEXT, Trace
+from tracekit.classifying.op_rules import rule_for_op
+from tracekit.linking.link import Linked
+from tracekit.linking.nesting import outermost_marked
+from tracekit.trace import NO_TEXT, BoolArray, IntArray
 
 Shape: TypeAlias = tuple[int, ...]
 
 
-class OpShapes:
-    """Decodes what the ops of one trace were given; equal texts are decoded once."""
+class OpIndex:
+    """Answers questions on the ops of one trace; each distinct text is looked at once."""
 
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
+    def __init__(self, linked: Linked) -> None:
+        self._linked = linked
+        self._trace = linked.trace
         self._shapes: dict[int, tuple[Any, ...]] = {}
         self._arguments: dict[int, tuple[str, ...]] = {}
+
+    @cached_property
+    def _codes(self) -> IntArray:
+        return np.unique(self._trace.ops.name)
+
+    def named(self, holds: Callable[[str], bool]) -> BoolArray:
+        """Return which ops have a name that something holds for."""
+        names = self._trace.ops.name
+        flags = np.zeros(len(self._trace.strings) + 1, np.bool_)
+        for code in self._codes.tolist():
+            flags[code] = holds(self._trace.text(code) or "")
+        return np.asarray(flags[names])
+
+    @cached_property
+    def ruled_tops(self) -> IntArray:
+        """For each op the outermost one around it that a rule knows, itself where none does.
+
+        Compiled regions and the functions of users, which hold operations of all kinds, are no
+        tops.
+        """
+        has_rule = self.named(lambda name: rule_for_op(name) is not None)
+        top = outermost_marked(self._linked.ops.parent, has_rule)
+        return np.where(top >= 0, top, np.arange(len(top)))
 
     def code(self, op: int) -> tuple[int, int, int]:
         """Return a number for the name, the shapes and the arguments of an op."""
