@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -193,16 +194,21 @@ def scores_of(network: Network, example: Example) -> Any:
         return network(example.features, example.windows, is_seen)
 
 
-def judge(data: Sequence[Example], epochs: int, device: str, only: Sequence[str]) -> float:
+def judge(data: Sequence[Example], options: argparse.Namespace, only: Sequence[str]) -> float:
     """Print what networks that never saw a model get right of it; return the temperature."""
     by_model: dict[str, list[Example]] = defaultdict(list)
     for example in data:
         by_model[example.model].append(example)
     held, results = [], []
+    ends = time.monotonic() + options.seconds
     for model, own in by_model.items():
         if only and model not in only:
             continue
-        network = train([example for example in data if example.model != model], epochs, device)
+        if time.monotonic() > ends:
+            print(f"out of time: {model} and what follows are not judged")
+            break
+        others = [example for example in data if example.model != model]
+        network = train(others, options.epochs, options.device)
         for example in own:
             scores = scores_of(network, example)
             right = (scores.argmax(1) == example.classes).float()
@@ -210,16 +216,13 @@ def judge(data: Sequence[Example], epochs: int, device: str, only: Sequence[str]
             results.append((share, example.name))
             held.append((scores, example.classes, example.weight))
             wrong: dict[tuple[str, str], float] = defaultdict(float)
-            for got, true, time in zip(
-                scores.argmax(1).tolist(),
-                example.classes.tolist(),
-                example.weight.tolist(),
-                strict=True,
-            ):
+            columns = (scores.argmax(1), example.classes, example.weight)
+            rows = zip(*(column.tolist() for column in columns), strict=True)
+            for got, true, weight in rows:
                 if got != true:
-                    wrong[CLASSES[true], CLASSES[got]] += time
+                    wrong[CLASSES[true], CLASSES[got]] += weight
             worst = sorted(wrong.items(), key=lambda item: -item[1])[:3]
-            told = ", ".join(f"{true} as {got} {time:.1%}" for (true, got), time in worst)
+            told = ", ".join(f"{true} as {got} {share:.1%}" for (true, got), share in worst)
             print(f"{share:7.2%}  {example.name:50s} {told}", flush=True)
     shares = [share for share, _ in results]
     print(f"mean {np.mean(shares):.2%}, worst {min(shares):.2%} of {len(shares)} traces")
@@ -245,21 +248,28 @@ def main() -> None:
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="for judging")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--temperature", type=float, default=1.5)
     parser.add_argument("-o", "--output", type=Path, default=_TARGET)
     options = parser.parse_args()
     data = list(examples(options.paths))
     print(f"{len(data)} traces, {sum(len(e.classes) for e in data)} kernels", flush=True)
-    temperature = options.temperature
+    network = train(data, options.epochs, options.device)
+    save(network, options.temperature, options.output)
     if options.judge:
         only = [name for name in options.only.split(",") if name]
-        temperature = judge(data, options.epochs, options.device, only)
+        temperature = judge(data, options, only)
         print(f"temperature {temperature:.1f}")
-    network = train(data, options.epochs, options.device)
+        save(network, temperature, options.output)
+    print(f"{options.output}: {options.output.stat().st_size / 1e3:.0f} kB")
+
+
+def save(network: Network, temperature: float, path: Path) -> None:
+    """Write the weights in half precision."""
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     np.savez_compressed(
-        options.output,
+        path,
         embedding=weights["embedding.weight"].T.astype(np.float16),
         embedding_bias=weights["embedding.bias"].astype(np.float16),
         hidden=weights["hidden.weight"].T.reshape(WIDTH, EMBEDDING, HIDDEN).astype(np.float16),
@@ -268,7 +278,6 @@ def main() -> None:
         output_bias=weights["output.bias"].astype(np.float16),
         temperature=np.float16(temperature),
     )
-    print(f"{options.output}: {options.output.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

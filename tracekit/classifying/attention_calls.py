@@ -15,12 +15,17 @@ from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.operator_edges import CASTS, with_edges
-from tracekit.classifying.triton_names import is_triton_name
+from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
+_LAYOUT: Final = frozenset(
+    {"clone", "contiguous", "permute", "transpose", "view", "unsafe_view", "split", "unsqueeze",
+     "squeeze", "expand", "slice", "select", "reshape", "unbind"}
+)  # fmt: skip
+_CASTS_AND_SCALES: Final = frozenset({"to_copy", "to", "mul", "div", "convert_element_type"})
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
 
@@ -219,8 +224,15 @@ def _is_cast(linked: Linked, shapes: OpIndex, rows: IntArray) -> BoolArray:
 
 def _helps(name: str) -> bool:
     rule = rule_for_op(name)
-    is_layout = rule is not None and is_triton_name(name) and rule.category == MEMORY
-    return is_layout or (rule is not None and rule.helper)
+    if rule is not None and is_triton_name(name):
+        return rule.category == MEMORY or _lays_out(name)
+    return rule is not None and rule.helper
+
+
+def _lays_out(name: str) -> bool:
+    """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else."""
+    operations = frozenset(fused_operations(name))
+    return "clone" in operations and operations <= _LAYOUT | _CASTS_AND_SCALES
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:

@@ -238,19 +238,24 @@ def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
     for first, last in pairwise(free):
         if first.root == done or last.place - first.place > _REACH or first.root == last.root:
             continue
-        if first.batch != last.batch or thread.is_interrupted(first.start_ns, last.start_ns):
+        if first.batch != last.batch:
             continue
-        geometry = (
-            _pair_geometry(first, last)
-            if first.batch
-            else None
-            if bisect_left(thread.activations, last.start_ns)
-            > bisect_right(thread.activations, first.start_ns)
-            else Geometry(None, None, None, None, is_linear=True)
-        )
+        geometry = _loose_geometry(thread, first, last)
         if geometry is not None:
             done = last.root
             yield Span(thread.number, first.root, last.root, geometry)
+
+
+def _loose_geometry(thread: _Thread, first: _Product, last: _Product) -> Geometry | None:
+    """Return the geometry of two products if they are attention, from shapes or without."""
+    is_parted = thread.is_interrupted(first.start_ns, last.start_ns)
+    if first.batch:
+        geometry = _pair_geometry(first, last)
+        # Compilers move the projection of the queries between the products of linear attention.
+        return None if geometry is None or (is_parted and not geometry.is_linear) else geometry
+    before = bisect_right(thread.activations, first.start_ns)
+    is_activated = bisect_left(thread.activations, last.start_ns) > before
+    return None if is_parted or is_activated else Geometry(None, None, None, None, is_linear=True)
 
 
 def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
@@ -309,10 +314,13 @@ def _threads(linked: Linked, shapes: OpIndex) -> Iterator[_Thread]:
 
 def _product(linked: Linked, shapes: OpIndex, row: int, root: int, place: int) -> _Product:
     start_ns = int(linked.trace.ops.start_ns[row])
-    tensors = [shape for shape in shapes.tensors(row) if len(shape) == 3]
-    if len(tensors) < 2:
+    name = linked.trace.text(int(linked.trace.ops.name[row])) or ""
+    # What is added comes first; where the result is to go comes last.
+    first = "baddbmm" in name
+    factors = [shape for shape in shapes.tensors(row) if len(shape) == 3][first : first + 2]
+    if len(factors) < 2:
         return _Product(root, start_ns, place, 0, 0, 0, 0)
-    left, right = tensors[-2:]
+    left, right = factors
     return _Product(root, start_ns, place, left[0], left[1], left[2], right[2])
 
 
