@@ -229,7 +229,13 @@ def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*command, "-o", str(folder), *more],
         cwd=folder.parent, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
     )  # fmt: skip
+
+
+def heed_interrupts() -> None:
+    """Shells let what they start in the background ignore interrupts, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -277,7 +283,7 @@ def test_an_interrupt_keeps_what_is_done(tmp_path: Path) -> None:
     wait_for(folder / "run.json", process)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    assert process.communicate()[1] == b"tracekit: interrupted\n"
+    assert process.communicate(timeout=60)[1] == b"tracekit: interrupted\n"
     assert process.returncode == 130
     body = json.loads((folder / "run.json").read_text())
     assert (body["complete"], body["missing"]) == (False, ["timing", "light"])
