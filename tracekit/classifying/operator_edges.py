@@ -26,6 +26,9 @@ _MOST_LAYERS: Final = 3
 """The projections of queries, keys and values."""
 
 _AFTER: Final = 4
+_AT_FIRST: Final = 6
+"""Steps at the beginning of an operator among which copies of heads may be."""
+
 _SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
 _LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
 _MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not", "logical_not"})
@@ -146,7 +149,10 @@ def with_edges(
             seen[key] = _Edges(
                 before,
                 _after(around[last + 1 - low :], sizes[call]),
-                _folded_heads([around[at] for at in before], sizes[call]),
+                _folded_heads(
+                    [*(around[at] for at in before), *around[first - low :][:_AT_FIRST]],
+                    sizes[call],
+                ),
             )
         edges = seen[key]
         op_call[issued.top[[low + at for at in edges.before]]] = call
