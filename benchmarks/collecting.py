@@ -17,7 +17,7 @@ from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MODELS: Final = ("stable-diffusion", "llama", "make-a-video")
 
@@ -29,40 +29,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.what == "document":
             document(args.files, args.docs)
             return 0
-        text = json.dumps(_measured(args), indent=1) + "\n"
+        # What was measured so far is in the file, whatever happens later.
+        text = ""
+        for found in _measured(args):
+            text = json.dumps(found, indent=1) + "\n"
+            if args.output:
+                _write(args.output, text)
     except (UnusableError, TracekitError) as error:
         print(f"benchmarks.collecting: {error}", file=sys.stderr)
         return error.code if isinstance(error, UnusableError) else error.exit_code
     except KeyboardInterrupt:
         return 130
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(text, encoding="utf-8")
-    else:
+    if not args.output:
         sys.stdout.write(text)
     return 0
 
 
-def _measured(args: argparse.Namespace) -> dict[str, Any]:
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield all that was measured, after each part of it."""
     # torch is imported only where something is measured.
-    from benchmarks.collecting_setup import surroundings
+    from benchmarks.collecting_setup import dtype_of, surroundings
     from tracekit.collectors.environment import check_device
 
     check_device(args.device)
-    found: dict[str, Any]
+    parts: Iterator[dict[str, Any]]
     if args.what == "hooks":
         from benchmarks.collecting_hooks import measure_hooks
 
-        found = measure_hooks(args)
+        parts = measure_hooks(args)
     elif args.what == "sleeps":
         from benchmarks.collecting_sleeps import measure_sleeps
 
-        found = measure_sleeps(args)
+        parts = measure_sleeps(args)
     else:
         from benchmarks.collecting_passes import measure_passes
 
-        found = measure_passes(args)
-    return {"what": args.what, **surroundings(), **found}
+        parts = measure_passes(args)
+    about = {"what": args.what, **surroundings(), "dtype": dtype_of(args)}
+    for found in parts:
+        yield {**about, **found}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     hooks.add_argument("--seconds", type=float, default=120, help="limit a model (%(default)s)")
     sleeps = _measuring(commands, "sleeps", "idle time where the host sleeps before each step")
     sleeps.add_argument("--rounds", type=int, default=40, help="runs a sleep (%(default)s)")
-    sleeps.add_argument("--steps", type=int, default=4, help="denoising steps (%(default)s)")
+    sleeps.add_argument("--steps", type=int, default=12, help="denoising steps (%(default)s)")
     sleeps.add_argument(
         "--workloads", nargs="+", choices=("eager", "graph"), default=("eager", "graph"),
         help="eager, or a CUDA graph with a synchronization after each step (both)",

@@ -71,7 +71,7 @@ def hooks_text(body: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in body["models"].items():
-        unit = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in row["unit"].items())
+        unit = ", ".join(_counted(count, what) for what, count in row["unit"].items())
         span = f"{row['ratio']:.4f} ({row['low']:.4f}–{row['high']:.4f})"
         lines.append(
             f"| {name}, {unit} | {row['pairs']} | {_ms(row['median_ms'])} | {span} | "
@@ -85,17 +85,17 @@ def sleeps_text(body: dict[str, Any]) -> str:
     lines = [
         f"{machine(body)}. Stable Diffusion, {body['steps']} steps, a sleep of the host before "
         f"each; {body['rounds']} unprofiled runs of each sleep, in turn in one process; the "
-        "corrected idle time is that of `tracekit analyze` on the run folder of each.",
+        "corrected idle time is that of `tracekit analyze` on the run folder of each; the interval "
+        "of 95% is what wall times leave open.",
         "",
         "| workload | sleep | slept ms a run | idle ms | grew by ms | grew / slept |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, rows in body["workloads"].items():
         for row in rows:
-            over = row["grew_over_slept"]
             cells = [_WORKLOADS[kind], f"{row['sleep_ms']} ms", f"{row['slept_ms']:.2f}"]
-            cells += [_two(row["idle_ms"]), _two(row["idle_grew_ms"])]
-            lines.append(f"| {' | '.join([*cells, '–' if over is None else f'{over:.3f}'])} |")
+            cells += [_two(row["idle_ms"]), _two(row["idle_grew_ms"]), _growth(row)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -104,16 +104,28 @@ RENDERERS: Final = {"passes": passes_text, "hooks": hooks_text, "sleeps": sleeps
 
 
 def machine(body: dict[str, Any]) -> str:
-    """Return GPU, driver, libraries and date in one clause."""
+    """Return GPU, driver, libraries, dtype and date in one clause."""
     versions = body["versions"]
     where = body["gpu"] or f"no GPU, {body['processor']}"
     driver = f" (driver {body['driver']})" if body["driver"] else ""
     libraries = [f"{name} {versions[name]}" for name in _LIBRARIES if versions.get(name)]
-    return ", ".join([f"{where}{driver}", *libraries, body["date"]])
+    models = f"random weights in {body['dtype']}"
+    return ", ".join([f"{where}{driver}", *libraries, models, body["date"]])
 
 
 def _multiple(spread: dict[str, float]) -> str:
     return f"{spread['ratio']:.2f}x ({spread['low']:.2f}–{spread['high']:.2f})"
+
+
+def _counted(count: int, what: str) -> str:
+    name = what.replace("_", " ")
+    return f"{count} {name.removesuffix('s') if count == 1 else name}"
+
+
+def _growth(row: dict[str, Any]) -> str:
+    if row["grew_over_slept"] is None:
+        return "–"
+    return f"{row['grew_over_slept']:.2f} ({row['low']:.2f}–{row['high']:.2f})"
 
 
 def _ms(value: float) -> str:

@@ -15,6 +15,7 @@ from tracekit.collectors.markers import CountingMarker, LabelMarker
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from tracekit.collectors.workload import StageMarker, Workload
 
@@ -28,10 +29,13 @@ _WARM_UPS: Final = 3
 _CALLS: Final = 20_000
 
 
-def measure_hooks(args: argparse.Namespace) -> dict[str, Any]:
-    """Return for each model the paired runs, their ratio, and the cost of its labels in theory."""
+def measure_hooks(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the paired runs of each model, their ratio, and the cost of its labels in theory.
+
+    What is yielded holds the models so far.
+    """
     call_ns, mark_ns = _call_cost_ns(), _mark_cost_ns()
-    models = {}
+    models: dict[str, Any] = {}
     for name in args.models:
         workload = build(name, args, **UNITS[name])
         pairs = paired_runs(workload, args)
@@ -47,7 +51,7 @@ def measure_hooks(args: argparse.Namespace) -> dict[str, Any]:
             "host_share": (calls * call_ns + marks * mark_ns) / (alone_ms * 1e6),
             "walls_ms": [[round(wall, 4) for wall in pair] for pair in pairs],
         }
-    return {"call_ns": round(call_ns, 1), "mark_ns": round(mark_ns, 1), "models": models}
+        yield {"call_ns": round(call_ns, 1), "mark_ns": round(mark_ns, 1), "models": models}
 
 
 def paired_runs(workload: Workload, args: argparse.Namespace) -> list[tuple[float, float]]:

@@ -21,7 +21,7 @@ from tracekit.runfolder import LIGHT_PASS, MANIFEST, RICH_PASS, TIMING
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tracekit.collectors.workload import Workload
 
@@ -47,13 +47,13 @@ RUNS: Final = (
 )
 
 
-def measure_passes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return a row for each run: times, multiples, and kernel time of the rich over the light pass.
+def measure_passes(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the rows so far: times, multiples, and kernel time of the rich over the light pass.
 
     What cannot run here is a row with `error`.
     """
     chosen = range(len(RUNS)) if args.only is None else args.only
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         place = args.folder or Path(temporary)
         for number in chosen:
@@ -63,7 +63,7 @@ def measure_passes(args: argparse.Namespace) -> dict[str, Any]:
             except tracekit.TracekitError as error:
                 rows.append({"run": run.title, "error": str(error)})
             _free()
-    return {"rounds": args.rounds, "rows": rows}
+            yield {"rounds": args.rounds, "rows": rows}
 
 
 def _measure(run: Run, folder: Path, args: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from tracekit.collectors.workload import Dtype
+
 _RESAMPLES: Final = 10_000
 _NOTHING: Final = nullcontext()
 
@@ -38,11 +40,13 @@ def surroundings() -> dict[str, Any]:
 
 def build(name: str, args: argparse.Namespace, **changes: Any) -> Workload:
     """Return a model's workload on the device asked for."""
-    is_cpu = args.device == "cpu"
-    options = ModelOptions(
-        device=args.device, tiny=args.tiny, dtype="float32" if is_cpu else "bfloat16", **changes
-    )
+    options = ModelOptions(device=args.device, tiny=args.tiny, dtype=dtype_of(args), **changes)
     return load_builder(name)(options)
+
+
+def dtype_of(args: argparse.Namespace) -> Dtype:
+    """Return what the models are made in."""
+    return "bfloat16" if is_cuda(args) else "float32"
 
 
 def is_cuda(args: argparse.Namespace) -> bool:
@@ -71,6 +75,19 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     medians = np.median(numbers[chosen], axis=1)
     low, high = np.quantile(medians, [0.025, 0.975])
     return float(np.median(numbers)), float(low), float(high)
+
+
+def difference_errors(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+    """Return how far below and above the true one the difference of two medians may be.
+
+    Both were measured in the same rounds; a bootstrap 95% interval around the difference.
+    """
+    walls = np.asarray([first, second], np.float64)
+    chosen = np.random.default_rng(0).integers(walls.shape[1], size=(_RESAMPLES, walls.shape[1]))
+    medians = np.median(walls[:, chosen], axis=2)
+    found = np.median(walls, axis=1)
+    low, high = np.quantile(medians[1] - medians[0], [0.025, 0.975]) - (found[1] - found[0])
+    return float(low), float(high)
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import tracekit
-from benchmarks.collecting_setup import build, is_cuda
+from benchmarks.collecting_setup import build, difference_errors, is_cuda
 from tracekit.collectors.environment import describe_environment
 from tracekit.collectors.manifest import new_manifest, pass_entry, stage_entries, timing_entry
 from tracekit.collectors.markers import CountingMarker
@@ -67,13 +67,15 @@ class Sleeping:
             self.slept_ms[-1] += (time.perf_counter_ns() - start_ns) / 1e6
 
 
-def measure_sleeps(args: argparse.Namespace) -> dict[str, Any]:
-    """Return for each workload what was slept and the corrected idle time, by sleep."""
+def measure_sleeps(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what was slept and the corrected idle time, by sleep, of each workload so far."""
     kinds = [kind for kind in args.workloads if kind == "eager" or is_cuda(args)]
     with tempfile.TemporaryDirectory() as temporary:
         place = args.folder or Path(temporary)
-        found = {kind: _measure(kind, place / kind, args) for kind in kinds}
-    return {"steps": args.steps, "rounds": args.rounds, "workloads": found}
+        found: dict[str, Any] = {}
+        for kind in kinds:
+            found[kind] = _measure(kind, place / kind, args)
+            yield {"steps": args.steps, "rounds": args.rounds, "workloads": found}
 
 
 def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -93,7 +95,8 @@ def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str,
         slept_ms = median(variant.slept_ms)
         folder = place / f"{variant.sleep_ms}ms"
         record(replace(workload, run=variant.run, modules=roots), folder, timing, args)
-        rows.append(_row(variant.sleep_ms, slept_ms, folder))
+        walls_ms = [round(repeat["wall_ms"], 4) for repeat in timing["repeats"]]
+        rows.append({**_row(variant.sleep_ms, slept_ms, folder), "walls_ms": walls_ms})
     return with_growth(rows)
 
 
@@ -147,12 +150,20 @@ def _row(sleep_ms: int, slept_ms: float, folder: Path) -> dict[str, Any]:
 
 
 def with_growth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows with how much idle time each has over the first, and over what was slept."""
-    first_ms = rows[0]["idle_ms"]
+    """Return the rows with how much idle time each has over the first, and over what was slept.
+
+    `low` and `high` are the 95% interval of the latter, from what wall times vary between rounds.
+    """
+    first = rows[0]
     result = []
     for row in rows:
-        known = row["idle_ms"] is not None and first_ms is not None
-        grown_ms = row["idle_ms"] - first_ms if known else None
-        over = grown_ms / row["slept_ms"] if grown_ms is not None and row["slept_ms"] else None
-        result.append(row | {"idle_grew_ms": grown_ms, "grew_over_slept": over})
+        known = row["idle_ms"] is not None and first["idle_ms"] is not None
+        grown_ms = row["idle_ms"] - first["idle_ms"] if known else None
+        found = {"idle_grew_ms": grown_ms, "grew_over_slept": None, "low": None, "high": None}
+        if grown_ms is not None and row["slept_ms"]:
+            low_ms, high_ms = difference_errors(first["walls_ms"], row["walls_ms"])
+            found["grew_over_slept"] = grown_ms / row["slept_ms"]
+            found["low"] = (grown_ms + low_ms) / row["slept_ms"]
+            found["high"] = (grown_ms + high_ms) / row["slept_ms"]
+        result.append(row | found)
     return result

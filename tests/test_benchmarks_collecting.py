@@ -13,9 +13,11 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import tracekit  # noqa: E402
+from benchmarks import collecting_passes  # noqa: E402
 from benchmarks.collecting import main  # noqa: E402
 from benchmarks.collecting_document import passes_text  # noqa: E402
 from benchmarks.collecting_hooks import paired_runs  # noqa: E402
+from benchmarks.collecting_passes import RUNS  # noqa: E402
 from benchmarks.collecting_setup import interval, ratio  # noqa: E402
 from benchmarks.collecting_sleeps import Sleeping, in_turn, with_growth  # noqa: E402
 from benchmarks.tools import CHECKOUT  # noqa: E402
@@ -112,11 +114,19 @@ def test_sleeps_are_in_turn_and_in_the_wall_time() -> None:
 
 
 def test_growth_is_over_what_was_slept() -> None:
-    rows = [{"idle_ms": 3.0, "slept_ms": 0.0}, {"idle_ms": 14.0, "slept_ms": 10.0}]
-    first, second = with_growth(rows)
+    walls_ms = [4.0, 5.0, 6.0]
+    rows: list[dict[str, Any]] = [
+        {"idle_ms": 3.0, "slept_ms": 0.0, "walls_ms": walls_ms},
+        {"idle_ms": 14.0, "slept_ms": 10.0, "walls_ms": [wall + 10 for wall in walls_ms]},
+        {"idle_ms": 14.0, "slept_ms": 10.0, "walls_ms": [12.0, 15.0, 18.0]},
+    ]
+    first, steady, noisy = with_growth(rows)
     assert (first["idle_grew_ms"], first["grew_over_slept"]) == (0.0, None)
-    assert (second["idle_grew_ms"], second["grew_over_slept"]) == (11.0, 1.1)
-    (unknown,) = with_growth([{"idle_ms": None, "slept_ms": 0.0}])
+    assert (steady["idle_grew_ms"], steady["grew_over_slept"]) == (11.0, 1.1)
+    # Rounds that are slow alike leave nothing open.
+    assert (steady["low"], steady["high"]) == pytest.approx((1.1, 1.1))
+    assert (noisy["low"], noisy["high"]) == pytest.approx((0.9, 1.3))
+    (unknown,) = with_growth([{"idle_ms": None, "slept_ms": 0.0, "walls_ms": walls_ms}])
     assert unknown["idle_grew_ms"] is None
 
 
@@ -130,11 +140,28 @@ def test_passes(tmp_path: Path, docs: Path) -> None:
     assert "| llama, 512 + 32 tokens |" in documented(tmp_path, docs, "passes")
 
 
+def test_what_was_measured_before_an_interrupt_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure_row = collecting_passes._measure
+
+    def measure_one(run: Any, folder: Path, args: Any) -> dict[str, Any]:
+        if run is not RUNS[1]:
+            raise KeyboardInterrupt
+        return measure_row(run, folder, args)
+
+    monkeypatch.setattr(collecting_passes, "_measure", measure_one)
+    path = tmp_path / "passes.json"
+    chosen = ("--only", "1", "0", "--rounds", "1")
+    assert main(["passes", *TINY, *chosen, "-o", str(path)]) == 130
+    assert [row["run"] for row in json.loads(path.read_text())["rows"]] == [RUNS[1].title]
+
+
 def test_a_run_that_failed_is_told() -> None:
     row = {"run": "a", "error": "out of memory"}
     about = {"gpu": "G", "driver": "1", "versions": {"torch": "2"}, "date": "d", "rounds": 3}
-    text = passes_text({**about, "rows": [row]})
-    assert text.startswith("G (driver 1), torch 2, d; ")
+    text = passes_text({**about, "dtype": "float16", "rows": [row]})
+    assert text.startswith("G (driver 1), torch 2, random weights in float16, d; ")
     assert "| a | out of memory |" in text
 
 
