@@ -292,3 +292,33 @@ def test_a_mask_leaves_causality_open(tmp_path: Path) -> None:
         [shape, shape, shape, [1, 1, 64, 64], [], [], [], []], "", "", "", "", "0.", "False",
     )  # fmt: skip
     assert program.columns(tmp_path, "causal") == [[None]]
+
+
+def test_projections_tell_chunks_from_keys_of_elsewhere(tmp_path: Path) -> None:
+    """Queries may be fewer than keys of the same tokens: all projections take as many."""
+    program = Program()
+    for length in (64, 64, 64):
+        program.op("aten::linear", GEMM, [[2, length, 320], [320, 320], [320]])
+    program.sdpa([2, 8, 32, 40], [2, 8, 64, 40])
+    program.sdpa([2, 8, 32, 40], [2, 8, 64, 40])
+    for length in (64, 77, 77):
+        program.op("aten::linear", GEMM, [[2, length, 320], [320, 320], [320]])
+    program.sdpa([2, 8, 64, 40], [2, 8, 77, 40])
+    program.op("aten::linear", GEMM, [[2, 64, 320], [960, 320], [960]])
+    program.sdpa([2, 8, 16, 40], [2, 8, 64, 40])
+    program.op("aten::linear", GEMM, [[2, 1, 320], [320, 320], [320]])
+    program.sdpa([2, 8, 1, 40], [2, 8, 77, 40])
+    categories, kinds = program.columns(tmp_path, "category", "attention_kind")
+    told = [kind for kind, one in zip(kinds, categories, strict=True) if one == "attention"]
+    assert told == ["self", "self", "cross", "self", "cross"]
+
+
+def test_frames_in_the_batch_of_a_convolution_make_both_axes(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::conv2d", "implicit_gemm", [[13, 16, 60, 90], [1920, 16, 2, 2], [1920]])
+    program.sdpa([1, 30, 226 + 13 * 30 * 45, 64], [1, 30, 226 + 13 * 30 * 45, 64])
+    program.op("aten::conv2d", "implicit_gemm", [[2, 96, 56, 56], [96, 96, 1, 1], [96]])
+    program.sdpa([128, 3, 49, 32], [128, 3, 49, 32])
+    categories, axes = program.columns(tmp_path, "category", "attention_axis")
+    told = [axis for axis, one in zip(axes, categories, strict=True) if one == "attention"]
+    assert told == ["spatio-temporal", "spatial"]

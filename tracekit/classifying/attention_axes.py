@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
@@ -13,23 +11,23 @@ import numpy as np
 
 from tracekit.categories import CONV
 from tracekit.classifying.attention_calls import AttentionCalls
+from tracekit.classifying.attention_kinds import call_kinds
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.op_rules import rule_for_op
+from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import outermost_marked
-from tracekit.trace import NULL, BoolArray, CodeArray, IntArray, SmallArray
+from tracekit.trace import NULL, IntArray, SmallArray
 
-_SELF, _CROSS, _JOINT = (KINDS.index(kind) for kind in ("self", "cross", "joint"))
+_JOINT: Final = KINDS.index("joint")
 _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
     AXES.index(axis) for axis in ("sequence", "spatial", "temporal", "spatio-temporal")
 )
-_JOINS: Final = frozenset({"cat", "concat"})
-_CACHE_WRITES: Final = frozenset({"index_copy", "index_put", "slice_scatter"})
 _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
 _LEAST_TURNS: Final = 2
+_MERGES: Final = (1, 4, 16, 64, 256)
 _EXTRA_TOKENS: Final = 8
 _MOST_TEXT_TOKENS: Final = 1024
 """Tokens that stand beside a video's own in one sequence; HunyuanVideo has 256, Wan 512."""
@@ -55,21 +53,6 @@ class _Convolution:
     planes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """Ops of one thread that tell of calls, by start: their starts in ns, and rows."""
-
-    starts: list[int]
-    rows: list[int]
-
-    def last_before(self, time_ns: int) -> int | None:
-        at = bisect_left(self.starts, time_ns)
-        return self.rows[at - 1] if at else None
-
-    def between(self, from_ns: int, to_ns: int) -> list[int]:
-        return self.rows[bisect_left(self.starts, from_ns) : bisect_left(self.starts, to_ns)]
-
-
 def call_traits(
     linked: Linked, shapes: OpIndex, calls: AttentionCalls, model: IntArray
 ) -> CallTraits:
@@ -81,10 +64,9 @@ def call_traits(
     together of two sequences right before; self where a cache was written to.
     """
     axis = np.full(len(calls), -1, np.int8)
-    kind = np.full(len(calls), -1, np.int8)
     known = np.flatnonzero((calls.sequences != NULL) & (calls.query_length != NULL))
     if not len(known):
-        return CallTraits(axis, kind)
+        return CallTraits(axis, axis)
     convolutions = _convolutions(linked, shapes)
     images = _images(convolutions.values())
     for number in np.unique(model[known]).tolist():
@@ -95,10 +77,12 @@ def call_traits(
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
-    before = _by_thread(linked, np.fromiter(convolutions, np.int64, len(convolutions)))
+    before = by_thread(linked, np.fromiter(convolutions, np.int64, len(convolutions)))
     for row in known[axis[known] < 0].tolist():
         axis[row] = _axis_of(calls, row, convolutions, before.get(int(calls.thread[row])))
-    _fill_kinds(linked, shapes, calls, known, kind)
+    kind = call_kinds(linked, shapes, calls, known)
+    # Text joins images, or videos where something has frames.
+    axis[(kind == _JOINT) & (axis == _SEQUENCE)] = _BOTH if images.volumes else _SPATIAL
     return CallTraits(axis, kind)
 
 
@@ -124,7 +108,7 @@ def _by_turns(
     none: list[int | None] = [None] * len(rows)
     if len(rows) < _LEAST_TURNS or (calls.batch[rows] == NULL).any():
         return none
-    copies = _by_thread(linked, _named(linked, shapes, _COPIES))
+    copies = by_thread(linked, named_tops(linked, shapes, _COPIES))
     turn, changes = 0, 0
     found: list[int | None] = []
     ended = None
@@ -152,20 +136,28 @@ def _axis_of(
     calls: AttentionCalls,
     row: int,
     convolutions: dict[int, _Convolution],
-    before: _Beside | None,
+    before: OpsBeside | None,
 ) -> int:
+    """Return the axis that the last convolution before a call tells."""
     found = before.last_before(int(calls.start_ns[row])) if before is not None else None
     if found is None:
         return _SEQUENCE
     convolution, length = convolutions[found], int(calls.query_length[row])
-    for depth in convolution.depths:
+    batch = int(calls.batch[row]) if calls.batch[row] != NULL else convolution.batch
+    # Convolutions over single frames have them in their batch.
+    frames = convolution.batch // batch if batch and convolution.batch % batch == 0 else 1
+    for depth in {*convolution.depths, frames} - {1}:
         for plane in convolution.planes:
             spare = length - depth * plane
-            if depth > 1 and 0 <= spare <= _MOST_TEXT_TOKENS and spare < depth * plane:
+            if 0 <= spare <= _MOST_TEXT_TOKENS and spare < depth * plane:
                 return _BOTH
-            if 0 <= length - plane <= _EXTRA_TOKENS:
-                return _SPATIAL
-    return _SEQUENCE
+    for plane in convolution.planes:
+        if 0 <= length - plane <= _EXTRA_TOKENS:
+            return _SPATIAL
+    tokens, positions = batch * length, convolution.batch * max(convolution.planes)
+    # Windows, and stages that merge four patches into one.
+    is_part = tokens and positions % tokens == 0 and (positions // tokens) in _MERGES
+    return _SPATIAL if is_part and length < max(convolution.planes) else _SEQUENCE
 
 
 def _convolutions(linked: Linked, shapes: OpIndex) -> dict[int, _Convolution]:
@@ -174,7 +166,7 @@ def _convolutions(linked: Linked, shapes: OpIndex) -> dict[int, _Convolution]:
     is_conv = shapes.named(_is_convolution)
     if not is_conv.any():
         return {}
-    rows = _tops(linked, is_conv & linked.op_is_forward)
+    rows = outermost_rows(linked, is_conv & linked.op_is_forward)
     known: dict[int, _Convolution | None] = {}
     found: dict[int, _Convolution] = {}
     for row in rows.tolist():
@@ -213,100 +205,6 @@ def _images(convolutions: Iterable[_Convolution]) -> Images:
             if depth > 1
         ),
     )
-
-
-def _fill_kinds(
-    linked: Linked, shapes: OpIndex, calls: AttentionCalls, known: IntArray, kind: SmallArray
-) -> None:
-    joins = _by_thread(linked, _named(linked, shapes, _JOINS | _CACHE_WRITES))
-    others: dict[int, set[int]] = defaultdict(set)
-    joined: list[tuple[int, int]] = []
-    ended = dict.fromkeys(np.unique(calls.thread).tolist(), -1)
-    for row in known.tolist():
-        thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
-        queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
-        beside = joins.get(thread)
-        between = beside.between(ended[thread], start_ns) if beside is not None else []
-        ended[thread] = int(calls.end_ns[row])
-        parts = [_put_together(linked, shapes, one, keys) for one in between]
-        made = sum(part is not None for part in parts)
-        if queries == keys:
-            lists = [part for part in parts if part]
-            kind[row] = _JOINT if len(lists) >= 2 and _is_joint(lists) else _SELF
-        elif not made:
-            kind[row] = _CROSS
-        else:
-            kind[row] = _SELF
-            if keys > queries > 1 and calls.causal[row] != 1:
-                others[queries].add(keys)
-                joined.append((row, queries))
-    for row, queries in joined:
-        # A cache grows; text that is added to the keys stays as long as it is.
-        if len(others[queries]) == 1 and _has_many(joined, queries):
-            kind[row] = _JOINT
-    _spread_joint(calls, known, kind)
-
-
-def _has_many(joined: list[tuple[int, int]], queries: int) -> bool:
-    return sum(one == queries for _, one in joined) > 1
-
-
-def _is_joint(lists: list[tuple[int, ...]]) -> bool:
-    """Say whether queries and keys were put together alike, of two sequences of some length."""
-    return any(lists.count(part) >= 2 and len(part) >= 2 for part in lists)
-
-
-def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:
-    """Later blocks are given the sequences as one, as long as the joint ones before."""
-    lengths: set[tuple[int, int]] = set()
-    for row in known.tolist():
-        shape = (int(calls.sequences[row]), int(calls.query_length[row]))
-        if kind[row] == _JOINT and calls.query_length[row] == calls.key_length[row]:
-            lengths.add(shape)
-        elif kind[row] == _SELF and shape in lengths:
-            kind[row] = _JOINT
-
-
-def _put_together(linked: Linked, shapes: OpIndex, op: int, keys: int) -> tuple[int, ...] | None:
-    """Return the lengths of which an op makes as many tokens as there are keys, null if not.
-
-    Empty for what is written into a cache of that length.
-    """
-    _, plain = plain_op_name(linked.trace.text(int(linked.trace.ops.name[op])) or "")
-    if plain in _CACHE_WRITES:
-        tensors = shapes.tensors(op)
-        into_part = len(tensors) > 1 and len(tensors[0]) >= 3 and tensors[0] != tensors[1]
-        return () if into_part and keys in tensors[0][1:-1] else None
-    parts = shapes.tensor_list(op)
-    if len(parts) < 2 or len({len(part) for part in parts}) != 1 or len(parts[0]) < 3:
-        return None
-    for dimension in range(1, len(parts[0]) - 1):
-        lengths = tuple(part[dimension] for part in parts)
-        if sum(lengths) == keys and min(lengths) > 0:
-            return lengths
-    return None
-
-
-def _named(linked: Linked, shapes: OpIndex, plain_names: frozenset[str]) -> IntArray:
-    chosen = shapes.named(lambda name: plain_op_name(name)[1] in plain_names)
-    return _tops(linked, chosen & linked.op_is_forward)
-
-
-def _tops(linked: Linked, marked: BoolArray) -> IntArray:
-    top = outermost_marked(linked.ops.parent, marked)
-    return np.flatnonzero(marked & (top == np.arange(len(top))))
-
-
-def _by_thread(linked: Linked, rows: IntArray) -> dict[int, _Beside]:
-    ops = linked.trace.ops
-    rows = rows[np.argsort(ops.start_ns[rows], kind="stable")]
-    owners: CodeArray = ops.thread[rows]
-    return {
-        thread: _Beside(
-            ops.start_ns[rows[owners == thread]].tolist(), rows[owners == thread].tolist()
-        )
-        for thread in np.unique(owners).tolist()
-    }
 
 
 def _is_convolution(name: str) -> bool:

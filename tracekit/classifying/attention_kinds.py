@@ -1,0 +1,137 @@
+"""Whether attention calls take their keys from the queries' own tokens, from others, or both."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from math import prod
+from typing import Final
+
+import numpy as np
+
+from tracekit.categories import LINEAR
+from tracekit.classifying.attention_calls import AttentionCalls
+from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
+from tracekit.labels import KINDS
+from tracekit.linking.link import Linked
+from tracekit.trace import IntArray, SmallArray
+
+_SELF, _CROSS, _JOINT = (KINDS.index(kind) for kind in ("self", "cross", "joint"))
+_JOINS: Final = frozenset({"cat", "concat"})
+_CACHE_WRITES: Final = frozenset({"index_copy", "index_put", "slice_scatter"})
+_EXTRA_TOKENS: Final = 8
+"""Keys that a module learns, which stand beside those of the tokens."""
+
+_PROJECTIONS: Final = 3
+
+
+def call_kinds(
+    linked: Linked, index: OpIndex, calls: AttentionCalls, known: IntArray
+) -> SmallArray:
+    """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
+
+    As many keys as queries are self, and joint where both were put together of two sequences right
+    before. Other numbers are self where a cache was written to, where all projections before took
+    the same tokens (chunks, windows, pooled queries), or but for a few learned keys; joint where
+    text was added to the keys; else cross.
+    """
+    kind = np.full(len(calls), -1, np.int8)
+    joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
+    layers = by_thread(linked, _linear_tops(linked, index))
+    others: dict[int, set[int]] = defaultdict(set)
+    joined: list[tuple[int, int]] = []
+    ended = dict.fromkeys(np.unique(calls.thread).tolist(), -1)
+    for row in known.tolist():
+        thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
+        queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
+        since_ns, ended[thread] = ended[thread], int(calls.end_ns[row])
+        between = joins[thread].between(since_ns, start_ns) if thread in joins else []
+        parts = [_put_together(linked, index, one, keys) for one in between]
+        if queries == keys:
+            lists = [part for part in parts if part]
+            kind[row] = _JOINT if len(lists) >= 2 and _is_joint(lists) else _SELF
+        elif any(part is not None for part in parts):
+            kind[row] = _SELF
+            if keys > queries + _EXTRA_TOKENS and queries > 1 and calls.causal[row] != 1:
+                others[queries].add(keys)
+                joined.append((row, queries))
+        elif 0 < keys - queries <= _EXTRA_TOKENS:
+            kind[row] = _SELF
+        else:
+            before = layers[thread].between(since_ns, start_ns) if thread in layers else []
+            is_own = _take_the_same(index, before, calls, row)
+            kind[row] = _SELF if is_own else _CROSS
+            if not before and row and _is_chunk(calls, row):
+                kind[row] = kind[row - 1]
+    for row, queries in joined:
+        # A cache grows; text that is added to the keys stays as long as it is.
+        if len(others[queries]) == 1 and sum(one == queries for _, one in joined) > 1:
+            kind[row] = _JOINT
+    _spread_joint(calls, known, kind)
+    return kind
+
+
+def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
+    """Say whether the projections before a call all took the same tokens, keys among them."""
+    taken, made = set(), 0
+    for layer in layers[-_PROJECTIONS:]:
+        tensors = index.tensors(layer)
+        if len(tensors) < 2 or len(tensors[1]) != 2:
+            return False
+        taken.add(prod(tensors[0][:-1]))
+        made += tensors[1][0] if tensors[1][1] == tensors[0][-1] else tensors[1][1]
+    # One projection is of the queries alone, unless it makes the keys and values as well.
+    width = int(calls.heads[row]) * int(calls.head_size[row])
+    return len(taken) == 1 and (len(layers) > 1 or 0 < width < made)
+
+
+def _is_chunk(calls: AttentionCalls, row: int) -> bool:
+    """Say whether a call takes the same keys as the one right before it."""
+    same = ("key_length", "sequences", "head_size", "thread")
+    return all(getattr(calls, name)[row] == getattr(calls, name)[row - 1] for name in same)
+
+
+def _is_joint(lists: list[tuple[int, ...]]) -> bool:
+    """Say whether queries and keys were put together alike, of two sequences of some length."""
+    return any(lists.count(part) >= 2 and len(part) >= 2 for part in lists)
+
+
+def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:
+    """Later blocks are given the sequences as one, as long as the joint ones before."""
+    lengths: set[tuple[int, int]] = set()
+    for row in known.tolist():
+        shape = (int(calls.sequences[row]), int(calls.query_length[row]))
+        if kind[row] == _JOINT and calls.query_length[row] == calls.key_length[row]:
+            lengths.add(shape)
+        elif kind[row] == _SELF and shape in lengths:
+            kind[row] = _JOINT
+
+
+def _put_together(linked: Linked, index: OpIndex, op: int, keys: int) -> tuple[int, ...] | None:
+    """Return the lengths of which an op makes as many tokens as there are keys, null if not.
+
+    Empty for what is written into a cache of that length.
+    """
+    _, plain = plain_op_name(linked.trace.text(int(linked.trace.ops.name[op])) or "")
+    if plain in _CACHE_WRITES:
+        tensors = index.tensors(op)
+        is_part = len(tensors) > 1 and len(tensors[0]) >= 3 and tensors[0] != tensors[1]
+        return () if is_part and keys in tensors[0][1:-1] else None
+    parts = index.tensor_list(op)
+    if len(parts) < 2 or len({len(part) for part in parts}) != 1 or len(parts[0]) < 3:
+        return None
+    for dimension in range(1, len(parts[0]) - 1):
+        lengths = tuple(part[dimension] for part in parts)
+        if sum(lengths) == keys and min(lengths) > 0:
+            return lengths
+    return None
+
+
+def _linear_tops(linked: Linked, index: OpIndex) -> IntArray:
+    return outermost_rows(linked, index.named(_is_linear) & linked.op_is_forward)
+
+
+def _is_linear(name: str) -> bool:
+    rule = rule_for_op(name)
+    return rule is not None and rule.decisive and rule.category == LINEAR
