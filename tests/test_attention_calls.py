@@ -219,7 +219,7 @@ def test_temporal_attention_is_told_by_shapes(tmp_path: Path, form: str) -> None
         if form == "fused":
             program.sdpa([batch, 5, length, 64], [batch, 5, keys, 64])
         else:
-            program.written(batch, 5, length, keys)
+            program.written(batch, 5, length, keys, 64)
 
     for positions in (1024, 256):
         attend(2 * 24, positions, positions)
