@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import CONV
-from tracekit.classifying.attention_calls import AttentionCalls
 from tracekit.classifying.attention_kinds import call_kinds
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape

@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import LINEAR
-from tracekit.classifying.attention_calls import AttentionCalls
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
 from tracekit.labels import KINDS
 from tracekit.linking.link import Linked
-from tracekit.trace import IntArray, SmallArray
+from tracekit.trace import NULL, IntArray, SmallArray
 
 _SELF, _CROSS, _JOINT = (KINDS.index(kind) for kind in ("self", "cross", "joint"))
 _JOINS: Final = frozenset({"cat", "concat"})
@@ -47,7 +47,8 @@ def call_kinds(
         queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
         since_ns, ended[thread] = ended[thread], int(calls.end_ns[row])
         between = joins[thread].between(since_ns, start_ns) if thread in joins else []
-        parts = [_put_together(linked, index, one, keys) for one in between]
+        widths = _widths(calls, row)
+        parts = [_put_together(linked, index, one, keys, widths) for one in between]
         if queries == keys:
             lists = [part for part in parts if part]
             kind[row] = _JOINT if len(lists) >= 2 and _is_joint(lists) else _SELF
@@ -108,10 +109,19 @@ def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> N
             kind[row] = _JOINT
 
 
-def _put_together(linked: Linked, index: OpIndex, op: int, keys: int) -> tuple[int, ...] | None:
+def _widths(calls: AttentionCalls, row: int) -> tuple[int, ...]:
+    """Return the widths that tokens of a call may have: of one head, of all heads."""
+    size = int(calls.head_size[row])
+    heads = int(calls.heads[row])
+    return (size, size * heads) if heads != NULL else (size,)
+
+
+def _put_together(
+    linked: Linked, index: OpIndex, op: int, keys: int, widths: tuple[int, ...]
+) -> tuple[int, ...] | None:
     """Return the lengths of which an op makes as many tokens as there are keys, null if not.
 
-    Empty for what is written into a cache of that length.
+    Tokens have one of the `widths`. Empty for what is written into a cache of that length.
     """
     _, plain = plain_op_name(linked.trace.text(int(linked.trace.ops.name[op])) or "")
     if plain in _CACHE_WRITES:
@@ -120,6 +130,8 @@ def _put_together(linked: Linked, index: OpIndex, op: int, keys: int) -> tuple[i
         return () if is_part and keys in tensors[0][1:-1] else None
     parts = index.tensor_list(op)
     if len(parts) < 2 or len({len(part) for part in parts}) != 1 or len(parts[0]) < 3:
+        return None
+    if parts[0][-1] not in widths:
         return None
     for dimension in range(1, len(parts[0]) - 1):
         lengths = tuple(part[dimension] for part in parts)

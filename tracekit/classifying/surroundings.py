@@ -9,7 +9,8 @@ import numpy as np
 
 from tracekit.categories import EVIDENCES, TEMPORAL_ATTENTION
 from tracekit.classifying.attention_axes import call_traits
-from tracekit.classifying.attention_calls import AttentionCalls, attention_calls
+from tracekit.classifying.attention_calls import attention_calls
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.issued_ops import issued_ops
 from tracekit.classifying.neighbours import before_convolution, in_rotary
 from tracekit.classifying.op_index import OpIndex

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tracekit.categories import CATEGORIES, EVIDENCES
-from tracekit.classifying.attention_calls import AttentionCalls
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.linking.link import PHASES, Linked
 from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, AnyArray, FloatArray, IntArray, SmallArray
