@@ -1,5 +1,6 @@
 """Records the corpus: `python -m corpus.record -o OUT [--models a,b] [--modes m,n] [--tiny]`.
 
+With `--holdout` it records the models that nobody looks at while classification is being built.
 Each case, a model in a mode, becomes a folder `OUT/MODEL.MODE/`. A case that fails is reported and
 the others go on; the exit code is 1 then.
 """
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.list:
-            print("\n".join(f"{one.name}: {' '.join(one.modes)}" for one in load_models().values()))
+            models = load_models(holdout=options.holdout).values()
+            print("\n".join(f"{one.name}: {' '.join(one.modes)}" for one in models))
             return 0
         return _record(options)
     except TracekitError as error:
@@ -77,7 +79,8 @@ def _line(result: dict[str, Any]) -> str:
 
 
 def _jobs(options: argparse.Namespace) -> Iterator[Job]:
-    names = options.models.split(",") if options.models else list(load_models())
+    every = load_models(holdout=options.holdout)
+    names = options.models.split(",") if options.models else list(every)
     wanted = options.modes.split(",") if options.modes else None
     unknown = set(wanted or ()) - set(MODES)
     if unknown:
@@ -116,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--output", default="corpus-traces", help="folder for the cases")
     parser.add_argument("--models", help="names with commas between; all without")
     parser.add_argument("--modes", help="modes with commas between; all of each model without")
+    parser.add_argument(
+        "--holdout", action="store_true", help="the models of the hold-out instead of the corpus"
+    )
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests")
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the device")

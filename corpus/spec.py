@@ -126,7 +126,8 @@ Builder = Callable[[Size], Built]
 class Model:
     """A model of the corpus, the modes in which it is recorded, and the packages that it needs.
 
-    `dtype` is that of its weights where a mode does not say otherwise.
+    `dtype` is that of its weights where a mode does not say otherwise. `holdout` says that it
+    belongs to the models that nobody looks at while classification is being built.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Model:
     modes: tuple[str, ...]
     needs: tuple[str, ...] = ()
     dtype: str = "bfloat16"
+    holdout: bool = False
 
 
 MODELS: Final[dict[str, Model]] = {}
@@ -150,39 +152,52 @@ _FILES: Final = (
     "package_vision",
     "package_videos",
     "own",
+    "unseen_diffusion",
+    "unseen_transformers",
+    "unseen_packages",
 )
 
 
 def model(
-    name: str, modes: str, needs: str = "", dtype: str = "bfloat16"
+    name: str, modes: str, needs: str = "", dtype: str = "bfloat16", *, holdout: bool = False
 ) -> Callable[[Builder], Builder]:
-    """Register a builder as a model of the corpus."""
+    """Register a builder as a model of the corpus, or of its hold-out."""
 
     def register(build: Builder) -> Builder:
         if name in MODELS:
             raise ValueError(f"{name}: is registered twice")
-        MODELS[name] = Model(name, build, tuple(modes.split()), tuple(needs.split()), dtype)
+        MODELS[name] = Model(
+            name, build, tuple(modes.split()), tuple(needs.split()), dtype, holdout
+        )
         return build
 
     return register
 
 
-def load_models() -> Mapping[str, Model]:
-    """Return all models of the corpus."""
+def unseen(
+    name: str, modes: str, needs: str = "", dtype: str = "bfloat16"
+) -> Callable[[Builder], Builder]:
+    """Register a builder as a model of the hold-out."""
+    return model(name, modes, needs, dtype, holdout=True)
+
+
+def load_models(*, holdout: bool = False) -> Mapping[str, Model]:
+    """Return all models of the corpus, or all of its hold-out."""
     for name in _FILES:
         import_module(f"corpus.models.{name}")
-    return MODELS
+    return {name: found for name, found in MODELS.items() if found.holdout == holdout}
 
 
 def find_model(name: str) -> Model:
-    """Return a model by its name.
+    """Return a model by its name, of the corpus or of its hold-out.
 
     Raises
     ------
     UsageError
         There is no such model.
     """
+    load_models()
     try:
-        return load_models()[name]
+        return MODELS[name]
     except KeyError:
         raise UsageError(f"{name}: no such model in the corpus; --list names them") from None

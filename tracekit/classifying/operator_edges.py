@@ -125,8 +125,7 @@ def with_edges(
     Batch and heads, which a product of three dimensions folds, are told by the copies that lay out
     heads before it.
     """
-    known = (calls.sequences != NULL) & (calls.query_length != NULL) & (calls.head_size != NULL)
-    issued = _issued(linked, shapes, calls) if known.any() else None
+    issued = _issued(linked, shapes, calls) if len(calls) else None
     if issued is None:
         return calls
     steps = _steps(linked, shapes, issued)
@@ -135,7 +134,7 @@ def with_edges(
     batch, heads = calls.batch.copy(), calls.heads.copy()
     seen: dict[tuple[bytes, int, int], _Edges] = {}
     size_code = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
-    for call in np.flatnonzero(known).tolist():
+    for call in range(len(calls)):
         first, last = issued.first[call], issued.last[call]
         if first < 0:
             continue
@@ -277,8 +276,10 @@ def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
             break
         if step.is_layer:
             continue
-        if _is_piece(step, sizes, layers, is_followed=at + 1 in found) or (
-            step.name in CASTS and _follows_layer(steps, at) and _is_of_heads(step, sizes)
+        if (
+            _is_piece(step, sizes, layers, is_followed=at + 1 in found)
+            or (step.name in CASTS and _follows_layer(steps, at) and _is_of_heads(step, sizes))
+            or (not step.has_shapes and _is_between_layers(steps, at))
         ):
             found.append(at)
     return found
@@ -289,6 +290,14 @@ def _follows_layer(steps: list[_Step], at: int) -> bool:
     while at > 0 and (steps[at].is_helper or steps[at].name in CASTS):
         at -= 1
     return steps[at].is_layer
+
+
+def _is_between_layers(steps: list[_Step], at: int) -> bool:
+    """Say whether a copy stands right between two projections, as those of heads do."""
+    after = at
+    while after + 1 < len(steps) and steps[after].is_helper:
+        after += 1
+    return steps[at].is_helper and steps[after].is_layer and _follows_layer(steps, at)
 
 
 def _is_of_heads(step: _Step, sizes: _Sizes) -> bool:

@@ -75,8 +75,10 @@ def _with_casts(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] 
     while first > 0 and issued.names[first - 1] in _CASTS and at - first < _MOST_CASTS:
         first -= 1
     cast = [shapes.tensors(issued.rows[before])[:1] for before in range(first, at)]
-    is_back = bool(taken) and at + 1 < len(issued.names) and issued.names[at + 1] in _CASTS
-    is_back = is_back and shapes.tensors(issued.rows[at + 1])[:1] == taken
+    is_back = at + 1 < len(issued.names) and issued.names[at + 1] in _CASTS
+    if not shapes.shapes(issued.rows[at]):
+        return (first, at + 1) if is_back and first < at else None
+    is_back = is_back and bool(taken) and shapes.tensors(issued.rows[at + 1])[:1] == taken
     if taken and taken in cast:
         return first + cast.index(taken), at + is_back
     return (at, at + 1) if is_back else None
