@@ -24,7 +24,7 @@ from tracekit.categories import (
 from tracekit.classifying.kernel_names import verdict_for_kernel_name
 from tracekit.classifying.op_rules import OpRule, rule_for_op
 from tracekit.classifying.situation import Situation, Verdict
-from tracekit.classifying.triton_names import is_triton_name
+from tracekit.classifying.triton_names import is_triton_name, verdict_for_triton_name
 
 _CAST_KERNEL: Final = re.compile(
     r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
@@ -76,7 +76,9 @@ def by_decisive_op(situation: Situation) -> Verdict | None:
         # What Inductor fused between the products of an attention operator is its own.
         if situation.in_attention and is_triton_name(name) and rule.category in _MAY_SERVE:
             continue
-        return _on_axis(situation, Verdict(rule.category, "op", _serves(situation, name)))
+        fused = verdict_for_triton_name(name).reason if is_triton_name(name) else None
+        reason = fused or _serves(situation, name)
+        return _on_axis(situation, Verdict(rule.category, "op", reason))
     return None
 
 
