@@ -13,7 +13,7 @@ from corpus.spec import AttentionRule, Built, Size, model
 SEQUENCE: Final = AttentionRule(r"Attention$", "sequence")
 
 
-def _decoder(kind: str, size: Size, **config: Any) -> Any:
+def decoder(kind: str, size: Size, **config: Any) -> Any:
     """Return a causal language model of transformers with random weights."""
     import transformers
 
@@ -25,7 +25,7 @@ def _decoder(kind: str, size: Size, **config: Any) -> Any:
     return size.place(chosen._from_config(built, attn_implementation=implementation))
 
 
-def _prefill_and_decode(net: Any, size: Size, vocabulary: int, prompt: int) -> Any:
+def prefill_and_decode(net: Any, size: Size, vocabulary: int, prompt: int) -> Any:
     """Return a run of one prompt and two more tokens with a cache."""
     ids = size.tokens(vocabulary, 1, prompt)
     token = size.tokens(vocabulary, 1, 1)
@@ -64,7 +64,7 @@ _LLAMA: Final = {"hidden_act": "silu", "rms_norm_eps": 1e-5}
 def llama(size: Size) -> Built:
     """Llama 3 8B: grouped keys, rotary embedding; a prompt and two tokens."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Llama",
         size,
         num_hidden_layers=3,
@@ -75,7 +75,7 @@ def llama(size: Size) -> Built:
         vocab_size=vocabulary,
         **_LLAMA,
     )
-    run = _prefill_and_decode(net, size, vocabulary, size.pick(512, 8))
+    run = prefill_and_decode(net, size, vocabulary, size.pick(512, 8))
     return Built(run, {"model": net}, (SEQUENCE,))
 
 
@@ -83,7 +83,7 @@ def llama(size: Size) -> Built:
 def llama_prefill(size: Size) -> Built:
     """Llama 3 8B: a prompt alone."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Llama",
         size,
         num_hidden_layers=3,
@@ -101,7 +101,7 @@ def llama_prefill(size: Size) -> Built:
 def gpt2(size: Size) -> Built:
     """GPT-2: projections as `addmm` of transposed weights, GELU written out as tanh."""
     vocabulary = size.pick(50257, 100)
-    net = _decoder(
+    net = decoder(
         "GPT2",
         size,
         n_layer=3,
@@ -119,7 +119,7 @@ def gpt2(size: Size) -> Built:
 def gemma2(size: Size) -> Built:
     """Gemma 2, always written out: soft-capped scores, local and global layers."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Gemma2",
         size,
         num_hidden_layers=4,
@@ -130,7 +130,7 @@ def gemma2(size: Size) -> Built:
         head_dim=size.pick(256, 16),
         vocab_size=vocabulary,
     )
-    run = _prefill_and_decode(net, size, vocabulary, size.pick(256, 8))
+    run = prefill_and_decode(net, size, vocabulary, size.pick(256, 8))
     return Built(run, {"model": net}, (SEQUENCE,))
 
 
@@ -138,7 +138,7 @@ def gemma2(size: Size) -> Built:
 def qwen3(size: Size) -> Built:
     """Qwen 3: normalized queries and keys before the rotary embedding."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Qwen3",
         size,
         num_hidden_layers=3,
@@ -156,7 +156,7 @@ def qwen3(size: Size) -> Built:
 def mixtral(size: Size) -> Built:
     """Mixtral: 8 experts, two for each token."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Mixtral",
         size,
         num_hidden_layers=2,
@@ -174,7 +174,7 @@ def mixtral(size: Size) -> Built:
 def bloom(size: Size) -> Built:
     """BLOOM: attention with ALiBi as `baddbmm`, softmax, `bmm`, in the module itself."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Bloom",
         size,
         n_layer=3,
@@ -189,7 +189,7 @@ def bloom(size: Size) -> Built:
 def falcon(size: Size) -> Built:
     """Falcon: one key head for all queries, attention and MLP side by side."""
     vocabulary = size.pick(32000, 100)
-    net = _decoder(
+    net = decoder(
         "Falcon",
         size,
         num_hidden_layers=2,
@@ -205,7 +205,7 @@ def mamba2(size: Size) -> Built:
     """Mamba 2 as plain PyTorch: a short convolution and a scan in chunks; no attention."""
     vocabulary = size.pick(32000, 100)
     width = size.pick(1024, 32)
-    net = _decoder(
+    net = decoder(
         "Mamba2",
         size,
         num_hidden_layers=2,
