@@ -79,7 +79,10 @@ KERNELS = [
     (CONV, "Im2d2Col_v2"),
     (CONV, "void cask_cudnn_infer::computeOffsetsKernel<false, false>(int)"),
     (CONV, "sm80_xmma_gemm_bf16bf16_bf16f32_f32_nn_n_tilesize64x64x64_execute_kernel__5x_cudnn"),
-    (LINEAR, "_ZN7cutlass13device_kernelIN2at4cuda6detail25enable_3x_kernel_for_sm9xINS_4gemm6kern"),
+    (
+        LINEAR,
+        "_ZN7cutlass13device_kernelIN2at4cuda6detail25enable_3x_kernel_for_sm9xINS_4gemm6kern",
+    ),
     (LINEAR, "void gptq_marlin::Marlin<__nv_bfloat16, 256, 1, 8, 8>(int4 const*)"),
     (LINEAR, "void kgemm_4bit_inference_naive<__nv_bfloat16, 128, 16>(int)"),
     (LINEAR, "fused_moe_kernel"),

@@ -108,3 +108,41 @@ def test_backward_of_a_written_norm_is_norm(tmp_path: Path) -> None:
     table = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pydict()
     assert table["category"] == ["norm"] * 9
     assert table["phase"][-1] == "backward"
+
+
+CONV2D: list[Any] = [[4, 192, 64, 64], [192, 192, 3, 3], [], [], [], [], []]
+WEIGHT_LENGTHS: Steps = [
+    ("cat", [[[192, 1728]], []]), ("linalg_vector_norm", [[192, 1728], []]),
+    ("clamp_min", [[192, 1], []]), ("div", [[192, 1728], [192, 1728]]),
+    ("mul", [[192, 1728], []]), ("div", [[192, 192, 3, 3], []]),
+]  # fmt: skip
+
+
+def test_what_normalizes_a_weight_serves_its_layer(tmp_path: Path) -> None:
+    silu: Steps = [("silu", [[4, 192, 64, 64]])]
+    found = categories([*silu, *WEIGHT_LENGTHS, ("conv2d", CONV2D), *silu], tmp_path)
+    assert found == ["elementwise", *["conv"] * (len(WEIGHT_LENGTHS) + 1), "elementwise"]
+
+
+def test_padding_may_stand_between_a_weight_and_its_layer(tmp_path: Path) -> None:
+    pad: Steps = [("pad", [[4, 192, 62, 62], []])]
+    found = categories([*WEIGHT_LENGTHS, *pad, ("conv2d", CONV2D)], tmp_path)
+    assert found == ["conv"] * len(found)
+
+
+@pytest.mark.parametrize("shapes", [True, False])
+def test_weight_normalization_serves_its_layer(shapes: bool, tmp_path: Path) -> None:
+    steps: Steps = [
+        ("_weight_norm", [[768, 48, 128], [1, 1, 128], []]),
+        ("conv1d", [[2, 768, 249], [768, 48, 128], [768], [], [], [], []]),
+    ]
+    assert categories(steps, tmp_path, shapes=shapes) == ["conv", "conv"]
+
+
+def test_a_norm_of_what_a_linear_layer_takes_is_a_norm(tmp_path: Path) -> None:
+    square: list[Any] = [[320, 320], [320, 320]]
+    steps: Steps = [
+        ("linalg_vector_norm", [[320, 320], []]), ("clamp_min", [[320, 1], []]), ("div", square),
+        ("linear", [*square, [320]]),
+    ]  # fmt: skip
+    assert categories(steps, tmp_path) == ["norm", "norm", "norm", "linear"]

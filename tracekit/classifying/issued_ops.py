@@ -9,7 +9,7 @@ import numpy as np
 
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
-from tracekit.classifying.op_rules import plain_op_name
+from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
 
@@ -38,6 +38,8 @@ def issued_ops(linked: Linked, index: OpIndex) -> list[IssuedOps]:
     )
     rows = rows[np.lexsort((linked.time_ns[rows], linked.thread[rows]))]
     op = index.ruled_tops[linked.op[rows]]
+    # Views are rows of their own on a CPU; they do no work.
+    op = op[index.named(lambda name: rule_for_op(name) is not None)[op]]
     op = op[np.append(True, op[1:] != op[:-1])] if len(op) else op
     used = np.unique(ops.name[op]).tolist()
     plain = {code: plain_op_name(names[code])[1] for code in used}

@@ -179,7 +179,8 @@ _LINEAR = (
         LINEAR,
         0.9,
         "quantized, grouped or mixture-of-experts GEMM",
-        r"enable_3x_kernel_for_sm groupproblemshape marlin gptq exllama awq_ machete deep_gemm w\d{1,2}a\d{1,2} mul_mat_q"
+        r"enable_3x_kernel_for_sm groupproblemshape"
+        r" marlin gptq exllama awq_ machete deep_gemm w\d{1,2}a\d{1,2} mul_mat_q"
         r" (?:int[48]|fp[48]|i8|[48]bit|block_scale)[a-z_]{0,20}(?:(?<!fb)gemm|gemv|matmul|_mm)"
         r" gem[mv]_?(?:[48]bit|int[48]|fp[48]|a8w) group(?:ed)?_?(?:gemm|mm|matmul) fused_moe"
         r" moe_gemm ^bmm_[a-z]{0,10}e\dm\d matmul_ogs",

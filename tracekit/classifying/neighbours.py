@@ -1,16 +1,23 @@
-"""Finds ops whose meaning is that of the op after them: halves of rotary embeddings, padding."""
+"""Finds ops whose meaning is that of the op after them.
+
+Halves of rotary embeddings, the padding of a convolution's input, and weights that are normalized
+anew for each call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import Final
 
-from tracekit.categories import CONV
+import numpy as np
+
+from tracekit.categories import CONV, LINEAR
 from tracekit.classifying.issued_ops import IssuedOps, work_of
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import rule_for_op
 from tracekit.linking.link import Linked
-from tracekit.trace import BoolArray
+from tracekit.trace import BoolArray, SmallArray
 
 _JOINS: Final = frozenset({"cat", "stack"})
 _PADS: Final = frozenset(
@@ -18,6 +25,12 @@ _PADS: Final = frozenset(
      "replication_pad1d", "replication_pad2d", "replication_pad3d"}
 )  # fmt: skip
 _REACH: Final = 3
+_LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
+_WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
+_MOST_WEIGHT_STEPS: Final = 10
+
+WEIGHTED: Final = (CONV, LINEAR)
+"""The categories of layers whose weights may be made anew for each call."""
 
 
 def in_rotary(linked: Linked, issued: Sequence[IssuedOps]) -> BoolArray:
@@ -43,21 +56,75 @@ def _rotations(ops: IssuedOps) -> Iterator[tuple[int, int, int]]:
 
 def before_convolution(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
     """Return which activities pad, or extend in time, what the convolution right after takes."""
-    spans = [span for ops in issued for span in _inputs(linked, ops, shapes)]
-    return work_of(linked, spans)
+    return work_of(
+        linked,
+        [
+            (ops.thread, ops.rows[first], ops.rows[at - 1])
+            for ops in issued
+            for at, first in _inputs(linked, ops, shapes)
+            if first < at
+        ],
+    )
 
 
-def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int, int]]:
+def making_weights(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> SmallArray:
+    """Return the layer whose weight each activity normalizes: a position in `WEIGHTED`, or -1.
+
+    Weight normalization (Salimans and Kingma, arXiv 1602.07868, eq. 2) scales a weight by its
+    lengths before each use; so do the layers of Karras et al. (arXiv 2312.02696, section 2.3).
+    """
+    spans: dict[str, list[tuple[int, int, int]]] = {category: [] for category in WEIGHTED}
+    for ops in issued:
+        for category in WEIGHTED:
+            spans[category].extend(_weights(linked, ops, shapes, category))
+    found = np.full(len(linked), -1, np.int8)
+    for position, category in enumerate(WEIGHTED):
+        found[work_of(linked, spans[category])] = position
+    return found
+
+
+def _weights(
+    linked: Linked, ops: IssuedOps, shapes: OpIndex, category: str
+) -> Iterator[tuple[int, int, int]]:
+    """Return the ops right before layers that make their weights, as far as a length is taken."""
+    inputs = _inputs(linked, ops, shapes) if category == CONV else _layers(linked, ops, category)
+    for at, last in inputs:
+        first = last
+        while first > max(last - _MOST_WEIGHT_STEPS, 0) and _is_of_weight(
+            ops, first - 1, shapes, shapes.tensors(ops.rows[at])
+        ):
+            first -= 1
+        if (_LENGTHS | _WEIGHT_NORMS).intersection(ops.names[first:last]):
+            yield ops.thread, ops.rows[first], ops.rows[last - 1]
+
+
+def _is_of_weight(ops: IssuedOps, at: int, shapes: OpIndex, layer: tuple[Shape, ...]) -> bool:
+    """Say whether an op works on as many numbers as a layer's weight has, or on their lengths."""
+    tensors = (*shapes.tensors(ops.rows[at]), *shapes.tensor_list(ops.rows[at]))
+    if not shapes.shapes(ops.rows[at]) or len(layer) < 2:
+        return ops.names[at] in _WEIGHT_NORMS
+    weight = layer[1]
+    sizes = {prod(tensor) for tensor in tensors}
+    is_like_input = prod(layer[0]) == prod(weight) and layer[0] in tensors
+    return bool(sizes) and not is_like_input and sizes <= {prod(weight), weight[0], weight[-1], 1}
+
+
+def _layers(linked: Linked, ops: IssuedOps, category: str) -> Iterator[tuple[int, int]]:
+    """Return where a layer of a category stands, twice."""
     names = linked.trace.strings
     for at, row in enumerate(ops.rows):
         rule = rule_for_op(names[linked.trace.ops.name[row]])
-        if rule is None or not rule.decisive or rule.category != CONV:
-            continue
-        first = at
-        while first > 0 and _prepares(ops, first - 1, shapes, shapes.tensors(row)[:1]):
+        if rule is not None and rule.decisive and rule.category == category:
+            yield at, at
+
+
+def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
+    """Return where a convolution stands, and where the ops that pad its input begin."""
+    for at, _ in _layers(linked, ops, CONV):
+        first, taken = at, shapes.tensors(ops.rows[at])[:1]
+        while first > 0 and _prepares(ops, first - 1, shapes, taken):
             first -= 1
-        if first < at:
-            yield ops.thread, ops.rows[first], ops.rows[at - 1]
+        yield at, first
 
 
 def _prepares(ops: IssuedOps, at: int, shapes: OpIndex, taken: tuple[Shape, ...]) -> bool:

@@ -115,6 +115,15 @@ def by_convolution_input(situation: Situation) -> Verdict | None:
     return Verdict(CONV, "op", f"{part} of the input of the convolution right after it")
 
 
+def by_weight(situation: Situation) -> Verdict | None:
+    """Decide for what normalizes the weight of the layer right after it."""
+    if situation.makes_weight_of is None or _crosses_the_bus(situation):
+        return None
+    part = (situation.op_stack or situation.backward_stack or ("op",))[-1]
+    reason = f"{part} makes the weight of the layer right after it"
+    return Verdict(situation.makes_weight_of, "op", reason)
+
+
 def by_norm_module(situation: Situation) -> Verdict | None:
     """Decide for normalization layers that are written out as pow, mean, rsqrt and mul."""
     if situation.module_hint != "norm" or _crosses_the_bus(situation):
@@ -151,6 +160,7 @@ PASSES: Final[tuple[Pass, ...]] = (
     by_label,
     by_collective_kernel,
     by_decisive_op,
+    by_weight,
     by_norm_module,
     by_written_norm,
     by_rotary_embedding,

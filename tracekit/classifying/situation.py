@@ -10,6 +10,7 @@ import numpy as np
 
 from tracekit.categories import EVIDENCES
 from tracekit.classifying.module_names import module_hint
+from tracekit.classifying.neighbours import WEIGHTED
 from tracekit.labels import AXES
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import PHASES, Linked
@@ -48,6 +49,7 @@ class Situation:
     in_norm: bool = False
     in_rotary: bool = False
     before_convolution: bool = False
+    makes_weight_of: str | None = None
     converts: bool | None = None
     phase: str = "forward"
 
@@ -68,14 +70,15 @@ class Surroundings:
 
     `in_attention` and `in_norm` say that it belongs to an attention operator, or to a
     normalization that is written out; `in_rotary` that it joins halves for a rotary embedding,
-    `before_convolution` that it pads what a convolution takes. `axis` is a position in `AXES`, -1
-    where unknown, and `axis_evidence` one in `EVIDENCES`.
+    `before_convolution` that it pads what a convolution takes. `weight` is a position in
+    `WEIGHTED`, `axis` one in `AXES`, -1 for neither, and `axis_evidence` one in `EVIDENCES`.
     """
 
     in_attention: BoolArray
     in_norm: BoolArray
     in_rotary: BoolArray
     before_convolution: BoolArray
+    weight: SmallArray
     axis: SmallArray
     axis_evidence: SmallArray
 
@@ -99,6 +102,7 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
         around.in_attention.astype(np.int64),
         around.in_norm.astype(np.int64),
         around.in_rotary + 2 * around.before_convolution.astype(np.int64),
+        around.weight.astype(np.int64),
         linked.labels.category,
         linked.phase.astype(np.int64),
         converts,
@@ -122,6 +126,7 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
             in_norm=bool(around.in_norm[row]),
             in_rotary=bool(around.in_rotary[row]),
             before_convolution=bool(around.before_convolution[row]),
+            makes_weight_of=WEIGHTED[around.weight[row]] if around.weight[row] >= 0 else None,
             converts=None if converts[row] < 0 else bool(converts[row]),
             phase=PHASES[linked.phase[row]],
         )

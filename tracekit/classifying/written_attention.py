@@ -12,7 +12,6 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 from typing import Final
 
@@ -41,6 +40,9 @@ _REACH: Final = 24
 
 _LONG_REACH: Final = 96
 """The same where shapes tell that they belong together: the bias may be computed in between."""
+
+_MOST_BETWEEN: Final = 3
+"""Products after a first one among which its second is looked for: normalizers come between."""
 
 _LARGEST_HEAD: Final = 320
 """Head sizes beyond this are not taken for attention where no softmax says that it is."""
@@ -126,12 +128,31 @@ def _with_softmax(thread: _Thread) -> Iterator[Span]:
             _scores_before(thread, softmax, before),
             _sum_after(thread, softmax, after),
         )
+        if (first is None or last is None) and softmax.shape:
+            first, last = _banded(thread, before, after)
         if first is None or last is None:
             continue
         beyond = thread.softmaxes[number + 1 : number + 2]
         if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
             continue
         yield Span(thread.number, first.root, last.root, _geometry(softmax, first))
+
+
+def _banded(
+    thread: _Thread, before: Sequence[_Product], after: Sequence[_Product]
+) -> tuple[_Product | None, _Product | None]:
+    """Return the nearest products around a softmax that no layer parts from it.
+
+    Attention in bands lays its scores out anew before the softmax, so that numbers do not match.
+    """
+    first = before[-1] if before else None
+    last = after[0] if after else None
+    if first is None or last is None or first.batch < 2 or last.batch < 2:
+        return None, None
+    is_near = last.place - first.place <= 2 * _LONG_REACH
+    is_parted = thread.is_interrupted(first.start_ns, last.start_ns)
+    is_small = max(first.inner, min(last.rows, last.columns)) <= _LARGEST_HEAD
+    return (first, last) if is_near and is_small and not is_parted else (None, None)
 
 
 def _pair_around(
@@ -235,15 +256,17 @@ def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
     taken = {row for span in found for row in (span.first, span.last)}
     free = [product for product in thread.products if product.root not in taken]
     done = -1
-    for first, last in pairwise(free):
-        if first.root == done or last.place - first.place > _REACH or first.root == last.root:
+    for at, first in enumerate(free):
+        if first.place <= done:
             continue
-        if first.batch != last.batch:
-            continue
-        geometry = _loose_geometry(thread, first, last)
-        if geometry is not None:
-            done = last.root
-            yield Span(thread.number, first.root, last.root, geometry)
+        for last in free[at + 1 : at + 1 + _MOST_BETWEEN]:
+            if last.place - first.place > _REACH or first.root == last.root:
+                continue
+            geometry = _loose_geometry(thread, first, last) if first.batch == last.batch else None
+            if geometry is not None:
+                done = last.place
+                yield Span(thread.number, first.root, last.root, geometry)
+                break
 
 
 def _loose_geometry(thread: _Thread, first: _Product, last: _Product) -> Geometry | None:
@@ -262,11 +285,12 @@ def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
     if first.batch == 1:
         return None
     sums = {first.rows, first.columns}
-    small = max(sums) <= _LARGEST_HEAD and abs(first.rows - first.columns) <= 1
+    small = max(sums) <= _LARGEST_HEAD
     if small and first.inner > max(sums) and last.inner in sums:
         # Linear attention: keys and values are summed over the tokens first.
-        length = last.columns if last.rows in sums else last.rows if last.columns in sums else None
-        if length is not None and length > max(sums):
+        other = first.rows + first.columns - last.inner
+        length = last.columns if last.rows == other else last.rows
+        if other in (last.rows, last.columns) and length > max(sums):
             return Geometry(first.batch, length, first.inner, last.inner, is_linear=True)
     sizes = first.inner <= _LARGEST_HEAD and last.columns <= _LARGEST_HEAD
     if sizes and first.rows == last.rows and first.columns == last.inner != first.inner:
@@ -290,8 +314,10 @@ def _threads(linked: Linked, shapes: OpIndex) -> Iterator[_Thread]:
     )
     is_root = shapes.named(lambda name: _PRODUCT_ROOT.search(name) is not None)
     roots = outermost_marked(linked.ops.parent, is_root | is_product)
+    # Views are rows of their own on a CPU, and no distance.
+    works = np.append(shapes.named(lambda name: rule_for_op(name) is not None), False)[linked.op]
     for thread in np.unique(ops.thread[product]).tolist():
-        issued = np.sort(linked.time_ns[linked.thread == thread])
+        issued = np.sort(linked.time_ns[works & (linked.thread == thread)])
         ours = product[ops.thread[product] == thread]
         soft = softmax[ops.thread[softmax] == thread]
         places = np.searchsorted(issued, ops.start_ns[ours])

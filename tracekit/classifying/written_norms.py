@@ -34,6 +34,9 @@ _FROZEN: Final = ("add", "rsqrt", "mul", "mul", "sub", "mul", "add")
 
 _LEAD_STEPS: Final = 8
 _SCALE_STEPS: Final = 8
+_WEIGHTED: Final = _SCALES | {"add", "sub"}
+_GAMMA_AND_BETA: Final = 2
+_IMAGE_RANK: Final = 4
 _MOST_CASTS: Final = 3
 _MOST_WEIGHTS: Final = 4
 
@@ -172,41 +175,43 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
 
     One cast undoes the one before the statistics.
     """
-    last = None
-    weights = casts = 0
+    last: int | None = None
     scaled: tuple[Shape, ...] = ()
+    weights, casts, is_response = 0, int(not has_cast), False
     for at in range(root + 1, min(root + 1 + _SCALE_STEPS, len(issued.names))):
-        name = issued.names[at]
-        tensors = shapes.tensors(issued.rows[at])
-        if name in _SCALES and last is None:
-            last, scaled = at, tensors
-        elif last is None and name in _BETWEEN:
+        name, tensors = issued.names[at], shapes.tensors(issued.rows[at])
+        if last is None:
+            if name in _SCALES:
+                last, scaled = at, tensors
+            elif name not in _BETWEEN:
+                break
             continue
-        elif last is not None and name in _CASTS and casts < has_cast and _is_of(tensors, scaled):
-            casts, last = casts + 1, at
-        elif last is not None and name in _CASTS and tensors and len(tensors[0]) == 1:
-            last = at  # of a weight
-        elif (
-            last is not None
-            and name in _SCALES
-            and issued.names[root] in _LENGTHS
-            and (at == last + 1 and not weights and _is_larger(tensors, scaled))
-        ):
+        if name in _CASTS and _is_cast_of(tensors, scaled, casts):
+            casts += len(tensors[0]) > 1 if tensors else 1
+        elif name in _SCALES and _is_response(issued.names[root], at - last, tensors, scaled):
             # Response norms divide the lengths first, and scale the whole by them.
-            last, scaled = at, tensors
-        elif (
-            name in _SCALES | {"add", "sub"}
-            and weights < _MOST_WEIGHTS
-            and (last is not None and _takes_weight(issued, shapes, at))
-        ):
-            weights, last = weights + 1, at
+            scaled, is_response = tensors, True
+        elif is_response and name == "add" and weights >= _GAMMA_AND_BETA:
+            return at  # to what was normalized
+        elif name in _WEIGHTED and weights < _MOST_WEIGHTS and _takes_weight(issued, shapes, at):
+            weights += 1
         else:
             break
+        last = at
     return last
 
 
-def _is_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
-    return not tensors or not scaled or tensors[0] in scaled
+def _is_cast_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...], casts: int) -> bool:
+    """Say whether a cast is of a weight, or the one that undoes another."""
+    is_weight = bool(tensors) and len(tensors[0]) == 1
+    return is_weight or (not casts and (not tensors or not scaled or tensors[0] in scaled))
+
+
+def _is_response(
+    root: str, distance: int, tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]
+) -> bool:
+    """Say whether an op scales more elements by the result of the op before."""
+    return root in _LENGTHS and distance == 1 and _is_larger(tensors, scaled)
 
 
 def _is_larger(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
@@ -236,6 +241,10 @@ def _takes_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
 
 
 def _is_weight(shape: Shape) -> bool:
-    """Say whether a shape is `(channels,)`, `(channels, 1, 1)` or `(1, channels, 1, 1)`."""
+    """Say whether a shape is `(channels,)`, `(channels, 1, 1)`, or that of an image of one pixel.
+
+    `(1, 1, channels)` is what adaptive normalizations modulate one sequence by.
+    """
     inner = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
-    return len(shape) == 1 or (len(inner) > 1 and max(inner[1:]) == 1)
+    is_last = len(shape) >= _IMAGE_RANK and prod(shape[:-1]) == 1
+    return len(shape) == 1 or is_last or (len(inner) > 1 and max(inner[1:]) == 1)
