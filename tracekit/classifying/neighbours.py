@@ -25,6 +25,7 @@ _PADS: Final = frozenset(
      "replication_pad1d", "replication_pad2d", "replication_pad3d"}
 )  # fmt: skip
 _REACH: Final = 3
+_MOST_TURN_STEPS: Final = 8
 _LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
 _WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
 _MOST_WEIGHT_STEPS: Final = 10
@@ -33,25 +34,45 @@ WEIGHTED: Final = (CONV, LINEAR)
 """The categories of layers whose weights may be made anew for each call."""
 
 
-def in_rotary(linked: Linked, issued: Sequence[IssuedOps]) -> BoolArray:
+def in_rotary(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
     """Return which activities join a half to a negated one that is multiplied right after.
 
     `torch.cat((-x2, x1))` and `torch.stack([-x_imag, x_real])` are how rotary embeddings that are
-    written out turn a head (Su et al., arXiv 2104.09864, eq. 34).
+    written out turn a head (Su et al., arXiv 2104.09864, eq. 34). What
+    joins the turned parts of a head right after serves them too.
     """
-    return work_of(linked, [span for ops in issued for span in _rotations(ops)])
+    spans = [span for ops in issued for at in _rotations(ops) for span in _turn(ops, at, shapes)]
+    return work_of(linked, spans)
 
 
-def _rotations(ops: IssuedOps) -> Iterator[tuple[int, int, int]]:
+def _rotations(ops: IssuedOps) -> Iterator[int]:
+    """Return where halves are joined to be multiplied."""
     for at, name in enumerate(ops.names):
-        if name not in _JOINS or "neg" not in ops.names[max(at - 2, 0) : at]:
-            continue
-        after = ops.names[at + 1 : at + 1 + _REACH]
-        if "mul" in after:
-            last = at
-            while last + 1 < len(ops.names) and ops.names[last + 1] in ("reshape", "clone"):
-                last += 1
-            yield ops.thread, ops.rows[at], ops.rows[last]
+        is_join = name in _JOINS and "neg" in ops.names[max(at - 2, 0) : at]
+        if is_join and "mul" in ops.names[at + 1 : at + 1 + _REACH]:
+            yield at
+
+
+def _turn(ops: IssuedOps, at: int, shapes: OpIndex) -> Iterator[tuple[int, int, int]]:
+    """Return the spans that serve the rotation around a join of halves."""
+    last = at
+    while last + 1 < len(ops.names) and ops.names[last + 1] in ("reshape", "clone"):
+        last += 1
+    yield ops.thread, ops.rows[at], ops.rows[last]
+    after = range(last + 1, min(last + 1 + _MOST_TURN_STEPS, len(ops.names)))
+    join = next((step for step in after if ops.names[step] in _JOINS), None)
+    sums = [shapes.tensors(ops.rows[step])[:1] for step in after if ops.names[step] == "add"]
+    if join is not None and sums and _joins_parts(shapes, ops.rows[join], sums[0]):
+        yield ops.thread, ops.rows[join], ops.rows[join]
+
+
+def _joins_parts(shapes: OpIndex, join: int, turned: tuple[Shape, ...]) -> bool:
+    """Say whether an op joins what was turned to parts of the same heads; caches are longer."""
+    parts = shapes.tensor_list(join)
+    if not turned or turned[0] not in parts or len({part[:-1] for part in parts}) > 1:
+        return False
+    axis = next((text for text in reversed(shapes.arguments(join)) if text), None)
+    return axis in (None, "-1", str(len(turned[0]) - 1))
 
 
 def before_convolution(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
@@ -121,18 +142,20 @@ def _layers(linked: Linked, ops: IssuedOps, category: str) -> Iterator[tuple[int
 def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
     """Return where a convolution stands, and where the ops that pad its input begin."""
     for at, _ in _layers(linked, ops, CONV):
-        first, taken = at, shapes.tensors(ops.rows[at])[:1]
-        while first > 0 and _prepares(ops, first - 1, shapes, taken):
+        first = at
+        while first > 0 and _prepares(ops, first - 1, shapes):
             first -= 1
         yield at, first
 
 
-def _prepares(ops: IssuedOps, at: int, shapes: OpIndex, taken: tuple[Shape, ...]) -> bool:
-    """Say whether an op pads, or joins frames to, what a convolution takes."""
+def _prepares(ops: IssuedOps, at: int, shapes: OpIndex) -> bool:
+    """Say whether an op pads, or joins frames to, what the op after it takes."""
     if ops.names[at] in _PADS:
         return True
-    parts = shapes.tensor_list(ops.rows[at])
+    parts, taken = shapes.tensor_list(ops.rows[at]), shapes.tensors(ops.rows[at + 1])
     if ops.names[at] != "cat" or len(parts) < 2 or not taken or len(taken[0]) != 5:
         return False
-    # Frames of a cache come before those of the clip; joined channels are another matter.
-    return all(part[:2] == taken[0][:2] for part in parts if len(part) == 5)
+    # Frames of a cache come before those of the clip; joined channels are another matter, and so
+    # are frames that are joined for the next cache.
+    is_of_frames = all(len(part) == 5 and part[:2] == taken[0][:2] for part in parts)
+    return is_of_frames and sum(part[2] for part in parts) == taken[0][2]

@@ -107,6 +107,7 @@ class _Step:
     is_helper: bool
     is_attention: bool
     tensors: tuple[Shape, ...]
+    parts: tuple[Shape, ...]
     has_shapes: bool
 
 
@@ -248,6 +249,7 @@ def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[_Step]:
             is_helper=rule is None or rule.helper,
             is_attention=rule is not None and rule.decisive and rule.category == ATTENTION,
             tensors=shapes.tensors(row),
+            parts=tuple(shapes.tensor_list(row)),
             has_shapes=bool(shapes.shapes(row)),
         )
     return [found[code] for code in range(len(found))]
@@ -320,13 +322,26 @@ def _is_piece(step: _Step, sizes: _Sizes, layers: int, *, is_followed: bool) -> 
 
 
 def _after(steps: list[_Step], sizes: _Sizes) -> list[int]:
-    """Return which steps after an operator are pieces of it: the normalizer of linear attention."""
+    """Return which steps after an operator are pieces of it.
+
+    They are the normalizer of linear attention, and what joins the parts of attention in chunks.
+    """
+    if steps and not sizes.is_linear and _joins_chunks(steps[0], sizes):
+        others = (at for at, step in enumerate(steps) if at and not step.is_helper)
+        return list(range(next(others, len(steps))))
     found: list[int] = []
     for at, step in enumerate(steps):
         if not sizes.is_linear or (step.name not in _NORMALIZERS and not step.is_helper):
             break
         found.append(at)
     return found
+
+
+def _joins_chunks(step: _Step, sizes: _Sizes) -> bool:
+    is_join = step.name in ("cat", "stack") and len(step.parts) > 1
+    return is_join and all(
+        prod(part) == sizes.queries and sizes.are_heads(part) for part in step.parts
+    )
 
 
 def _spread(linked: Linked, calls: AttentionCalls, issued: _Issued, op_call: IntArray) -> IntArray:

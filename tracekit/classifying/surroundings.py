@@ -57,7 +57,7 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
     around = Surroundings(
         in_attention=call >= 0,
         in_norm=in_written_norm(linked, issued, shapes),
-        in_rotary=in_rotary(linked, issued),
+        in_rotary=in_rotary(linked, issued, shapes),
         before_convolution=before_convolution(linked, issued, shapes),
         weight=making_weights(linked, issued, shapes),
         axis=axis,

@@ -236,7 +236,9 @@ def _takes_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
         return is_weight or is_frozen
     if len(tensors) == 1:
         # A number scales; one that is added makes a weight of one dimension, or is a bias.
-        return issued.names[at] in _SCALES or len(tensors[0]) == 1
+        before = shapes.tensors(issued.rows[at - 1])
+        is_bias = any(map(_is_weight, before)) and tensors[0] == max(before, key=prod)
+        return issued.names[at] in _SCALES or len(tensors[0]) == 1 or is_bias
     return any(map(_is_weight, tensors))
 
 

@@ -1,4 +1,4 @@
-"""Normalizations that are written out, told from products and roots that are none."""
+"""Normalizations, rotations and weights that are written out, told from what merely looks alike."""
 
 from __future__ import annotations
 
@@ -146,3 +146,35 @@ def test_a_norm_of_what_a_linear_layer_takes_is_a_norm(tmp_path: Path) -> None:
         ("linear", [*square, [320]]),
     ]  # fmt: skip
     assert categories(steps, tmp_path) == ["norm", "norm", "norm", "linear"]
+
+
+def test_a_number_that_is_added_to_what_was_weighted_is_a_bias(tmp_path: Path) -> None:
+    weighted: list[Any] = [[1, 384, 1, 24, 24], [384, 1, 1, 1]]
+    whole, one = [[1, 384, 1, 24, 24], []], [[1, 384, 1, 1, 1], []]
+    steps: Steps = [
+        ("linalg_vector_norm", whole), ("clamp_min", [[1, 1, 1, 24, 24], []]),
+        ("div", [[1, 384, 1, 24, 24], [1, 384, 1, 24, 24]]), ("mul", whole), ("mul", weighted),
+    ]  # fmt: skip
+    assert categories([*steps, ("add", whole)], tmp_path) == ["norm"] * 6
+    assert categories([*steps, ("add", one)], tmp_path)[-1] == "elementwise"
+
+
+def test_only_frames_that_a_convolution_takes_are_its_input(tmp_path: Path) -> None:
+    image, frames = [1, 384, 1, 24, 24], [1, 384, 2, 24, 24]
+    conv: list[Any] = [[1, 384, 3, 26, 26], [384, 384, 3, 3, 3], [384], [], [], [], []]
+    steps: Steps = [
+        ("cat", [[image, image], []]), ("cat", [[image, image], []]), ("pad", [frames, []]),
+        ("conv3d", conv),
+    ]  # fmt: skip
+    assert categories(steps, tmp_path) == ["memory", "conv", "conv", "conv"]
+
+
+def test_what_joins_the_turned_parts_of_a_head_serves_the_rotation(tmp_path: Path) -> None:
+    half, part = [1, 24, 1200, 16], [1, 24, 1200, 32]
+    turn: Steps = [
+        ("neg", [half]), ("cat", [[half, half], []]), ("mul", [part, [1, 1, 1200, 32]]),
+        ("add", [part, part, []]),
+    ]  # fmt: skip
+    join: Steps = [("cat", [[part, part, part], []])]
+    other: Steps = [("cat", [[half, half], []])]
+    assert categories([*turn, *join, *other], tmp_path) == [*["elementwise"] * 5, "memory"]
