@@ -178,3 +178,16 @@ def test_what_joins_the_turned_parts_of_a_head_serves_the_rotation(tmp_path: Pat
     join: Steps = [("cat", [[part, part, part], []])]
     other: Steps = [("cat", [[half, half], []])]
     assert categories([*turn, *join, *other], tmp_path) == [*["elementwise"] * 5, "memory"]
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms"])
+def test_without_shapes_one_more_than_a_weight_scales_but_does_not_shift(
+    norm: str, tmp_path: Path
+) -> None:
+    steps: Steps = [("layer_norm", None)] if norm == "layer_norm" else RMS[:-2]
+    weighted: Steps = [*steps, ("add", None), ("mul", None)]
+    linear: Steps = [("linear", None)]
+    found = categories([*weighted, *linear], tmp_path, shapes=False)
+    assert found == [*["norm"] * len(weighted), "linear"]
+    modulated = categories([*weighted, ("add", None), *linear], tmp_path, shapes=False)
+    assert modulated[-4:] == ["elementwise"] * 3 + ["linear"]

@@ -89,6 +89,8 @@ def _with_casts(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] 
 
 def _with_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     """Return a norm's op that has no weight with the weight that is applied right after it."""
+    if not shapes.shapes(issued.rows[at]):
+        return (at, at + 2) if _is_one_more(issued.names, at + 1) else None
     if len(shapes.tensors(issued.rows[at])) != 1:
         return None
     last = at
@@ -102,6 +104,12 @@ def _with_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int]
     ):
         last += 1
     return (at, last) if last > at else None
+
+
+def _is_one_more(names: Sequence[str], at: int) -> bool:
+    """Say whether one is added to a weight that then scales; modulation would shift, too."""
+    is_scaled = names[at : at + 1] == ["add"] and not _SCALES.isdisjoint(names[at + 1 : at + 2])
+    return is_scaled and names[at + 2 : at + 3] != ["add"]
 
 
 def _written(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
@@ -193,8 +201,16 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             scaled, is_response = tensors, True
         elif is_response and name == "add" and weights >= _GAMMA_AND_BETA:
             return at  # to what was normalized
+        elif (
+            not tensors
+            and _is_one_more(issued.names, at)
+            and weights > (issued.names[root] in _LENGTHS)
+        ):
+            break  # A number scales a length first; past the weight stand modulations.
         elif name in _WEIGHTED and weights < _MOST_WEIGHTS and _takes_weight(issued, shapes, at):
             weights += 1
+            if not tensors and issued.names[at - 1] == "add":
+                casts = int(not has_cast)  # That of the weight has been counted.
         else:
             break
         last = at
@@ -233,7 +249,8 @@ def _takes_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
             for first in range(max(at - 6, 0), at)
         )
         is_weight = issued.names[at] in _SCALES and issued.names[at - 1] in _SCALES | _CASTS
-        return is_weight or is_frozen
+        is_one_more = _is_one_more(issued.names, at) or _is_one_more(issued.names, at - 1)
+        return is_weight or is_frozen or is_one_more
     if len(tensors) == 1:
         # A number scales; one that is added makes a weight of one dimension, or is a bias.
         before = shapes.tensors(issued.rows[at - 1])
