@@ -322,3 +322,44 @@ def test_frames_in_the_batch_of_a_convolution_make_both_axes(tmp_path: Path) -> 
     categories, axes = program.columns(tmp_path, "category", "attention_axis")
     told = [axis for axis, one in zip(axes, categories, strict=True) if one == "attention"]
     assert told == ["spatio-temporal", "spatial"]
+
+
+def test_without_shapes_copies_between_projections_lay_out_heads(tmp_path: Path) -> None:
+    program = Program()
+    for name, kernel in (
+        ("aten::linear", GEMM), ("aten::mul", POINT), ("aten::contiguous", COPY),
+        ("aten::linear", GEMM), ("aten::contiguous", COPY), ("aten::linear", GEMM),
+        ("aten::contiguous", COPY), ("aten::scaled_dot_product_attention", FLASH),
+        ("aten::linear", GEMM), ("aten::mul", POINT), ("aten::linear", GEMM),
+    ):  # fmt: skip
+        program.op(name, kernel)
+    [categories] = program.columns(tmp_path, "category")
+    before = ["linear", "attention", "attention", "linear", "attention", "linear", "attention"]
+    assert categories == [*before, "attention", "linear", "elementwise", "linear"]
+
+
+def test_without_shapes_a_copy_of_all_projections_at_once_lays_out_heads(tmp_path: Path) -> None:
+    program = Program()
+    for name, kernel in (
+        ("aten::layer_norm", "layer_norm_kernel"), ("aten::contiguous", COPY),
+        ("aten::linear", GEMM), ("aten::reshape", COPY), ("aten::add", POINT),
+        ("aten::scaled_dot_product_attention", FLASH),
+    ):  # fmt: skip
+        program.op(name, kernel)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == ["norm", "memory", "linear", "attention", "elementwise", "attention"]
+
+
+def test_what_joins_chunks_of_attention_is_part_of_it(tmp_path: Path) -> None:
+    program = Program()
+    part = [4, 12, 128, 64]
+    for _ in range(2):
+        program.op("aten::bmm", GEMM, [[48, 128, 64], [48, 64, 512]])
+        program.op("aten::softmax", SOFTMAX, [[4, 12, 128, 512], [], []])
+        program.op("aten::bmm", GEMM, [[48, 128, 512], [48, 512, 64]])
+    program.op("aten::cat", COPY, [[part, part], []])
+    program.op("aten::reshape", COPY, [[4, 256, 12, 64], []])
+    program.linear()
+    program.op("aten::cat", COPY, [[part, part], []])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == [*["attention"] * 8, "linear", "memory"]

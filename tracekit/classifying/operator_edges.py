@@ -282,6 +282,7 @@ def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
             _is_piece(step, sizes, layers, is_followed=at + 1 in found)
             or (step.name in CASTS and _follows_layer(steps, at) and _is_of_heads(step, sizes))
             or (not step.has_shapes and _is_between_layers(steps, at))
+            or (not step.has_shapes and not layers and _lays_out_heads(steps, at))
         ):
             found.append(at)
     return found
@@ -294,12 +295,28 @@ def _follows_layer(steps: list[_Step], at: int) -> bool:
     return steps[at].is_layer
 
 
+def _lays_out_heads(steps: list[_Step], at: int) -> bool:
+    """Say whether a step copies what the last projection returned."""
+    is_copy = steps[at].is_helper and steps[at].name not in CASTS
+    return is_copy and _follows_layer(steps, at)
+
+
 def _is_between_layers(steps: list[_Step], at: int) -> bool:
-    """Say whether a copy stands right between two projections, as those of heads do."""
-    after = at
-    while after + 1 < len(steps) and steps[after].is_helper:
-        after += 1
-    return steps[at].is_helper and steps[after].is_layer and _follows_layer(steps, at)
+    """Say whether a step is of copies between two projections, with a scale of the queries or not.
+
+    Those of heads are; a product without a copy may be a gate.
+    """
+
+    def is_of_heads(step: _Step) -> bool:
+        return step.is_helper or step.name in _SCALES
+
+    first = last = at
+    while first > 0 and is_of_heads(steps[first]):
+        first -= 1
+    while last + 1 < len(steps) and is_of_heads(steps[last]):
+        last += 1
+    is_copied = any(step.is_helper for step in steps[first + 1 : last])
+    return first < at < last and is_copied and steps[first].is_layer and steps[last].is_layer
 
 
 def _is_of_heads(step: _Step, sizes: _Sizes) -> bool:
