@@ -363,3 +363,20 @@ def test_what_joins_chunks_of_attention_is_part_of_it(tmp_path: Path) -> None:
     program.op("aten::cat", COPY, [[part, part], []])
     [categories] = program.columns(tmp_path, "category")
     assert categories == [*["attention"] * 8, "linear", "memory"]
+
+
+@pytest.mark.parametrize(
+    ("softmax", "category"), [("triton_red_fused__softmax_5", "attention"), ("aten::softmax", None)]
+)
+def test_compilers_move_the_projection_of_the_values(
+    softmax: str, category: str | None, tmp_path: Path
+) -> None:
+    program = Program()
+    for name, kernel in (
+        ("aten::mm", GEMM), ("aten::bmm", GEMM), (softmax, softmax), ("aten::mm", GEMM),
+        ("aten::bmm", GEMM),
+    ):  # fmt: skip
+        program.op(name, kernel)
+    [categories] = program.columns(tmp_path, "category")
+    product = category or "linear"
+    assert categories == ["linear", product, category or "elementwise", "linear", product]

@@ -87,6 +87,7 @@ class _Softmax:
     start_ns: int
     place: int
     shape: tuple[int, ...]
+    is_compiled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ class _Thread:
     layers: list[int]
     activations: list[int]
 
-    def is_interrupted(self, from_ns: int, to_ns: int) -> bool:
-        return bisect_left(self.layers, to_ns) > bisect_right(self.layers, from_ns)
+    def is_interrupted(self, from_ns: int, to_ns: int, but_for: int = 0) -> bool:
+        """Say whether more than so many layers were issued between two times."""
+        return bisect_left(self.layers, to_ns) - bisect_right(self.layers, from_ns) > but_for
 
 
 def written_spans(linked: Linked, shapes: OpIndex) -> list[Span]:
@@ -205,7 +207,10 @@ def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product])
         if product.place - softmax.place > _REACH:
             break
         if not softmax.shape or not product.batch:
-            return None if is_interrupted else product
+            # Compilers move the projection of the values to where it is needed.
+            allowed = int(softmax.is_compiled)
+            is_parted = thread.is_interrupted(softmax.start_ns, product.start_ns, allowed)
+            return None if is_parted else product
         fits = scores in (product.taken, product.batch * product.inner * product.columns)
         if fits and (found is None or not is_interrupted):
             found = product
@@ -354,9 +359,10 @@ def _softmax(linked: Linked, shapes: OpIndex, row: int, place: int) -> _Softmax 
     """Return a softmax; null for one over fewer dimensions than scores have."""
     start_ns = int(linked.trace.ops.start_ns[row])
     tensors = shapes.tensors(row)
-    if not tensors or is_triton_name(linked.trace.text(int(linked.trace.ops.name[row])) or ""):
-        return _Softmax(start_ns, place, ())
-    return _Softmax(start_ns, place, tensors[0]) if len(tensors[0]) >= 3 else None
+    is_compiled = is_triton_name(linked.trace.text(int(linked.trace.ops.name[row])) or "")
+    if not tensors or is_compiled:
+        return _Softmax(start_ns, place, (), is_compiled)
+    return _Softmax(start_ns, place, tensors[0], is_compiled) if len(tensors[0]) >= 3 else None
 
 
 def _tops(linked: Linked, marked: BoolArray) -> IntArray:
