@@ -108,14 +108,20 @@ def _weights(
     linked: Linked, ops: IssuedOps, shapes: OpIndex, category: str
 ) -> Iterator[tuple[int, int, int]]:
     """Return the ops right before layers that make their weights, as far as a length is taken."""
+    lengths = _LENGTHS | _WEIGHT_NORMS
+    if lengths.isdisjoint(ops.names):
+        return
     inputs = _inputs(linked, ops, shapes) if category == CONV else _layers(linked, ops, category)
     for at, last in inputs:
+        earliest = max(last - _MOST_WEIGHT_STEPS, 0)
+        if lengths.isdisjoint(ops.names[earliest:last]):
+            continue
         first = last
-        while first > max(last - _MOST_WEIGHT_STEPS, 0) and _is_of_weight(
+        while first > earliest and _is_of_weight(
             ops, first - 1, shapes, shapes.tensors(ops.rows[at])
         ):
             first -= 1
-        if (_LENGTHS | _WEIGHT_NORMS).intersection(ops.names[first:last]):
+        if not lengths.isdisjoint(ops.names[first:last]):
             yield ops.thread, ops.rows[first], ops.rows[last - 1]
 
 
