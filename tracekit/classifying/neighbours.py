@@ -111,8 +111,8 @@ def _weights(
     lengths = _LENGTHS | _WEIGHT_NORMS
     if lengths.isdisjoint(ops.names):
         return
-    inputs = _inputs(linked, ops, shapes) if category == CONV else _layers(linked, ops, category)
-    for at, last in inputs:
+    layers = ((at, at) for at in _layers(linked, ops, category))
+    for at, last in _inputs(linked, ops, shapes) if category == CONV else layers:
         earliest = max(last - _MOST_WEIGHT_STEPS, 0)
         if lengths.isdisjoint(ops.names[earliest:last]):
             continue
@@ -136,18 +136,18 @@ def _is_of_weight(ops: IssuedOps, at: int, shapes: OpIndex, layer: tuple[Shape, 
     return bool(sizes) and not is_like_input and sizes <= {prod(weight), weight[0], weight[-1], 1}
 
 
-def _layers(linked: Linked, ops: IssuedOps, category: str) -> Iterator[tuple[int, int]]:
-    """Return where a layer of a category stands, twice."""
+def _layers(linked: Linked, ops: IssuedOps, category: str) -> Iterator[int]:
+    """Return where layers of a category stand."""
     names = linked.trace.strings
     for at, row in enumerate(ops.rows):
         rule = rule_for_op(names[linked.trace.ops.name[row]])
         if rule is not None and rule.decisive and rule.category == category:
-            yield at, at
+            yield at
 
 
 def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
-    """Return where a convolution stands, and where the ops that pad its input begin."""
-    for at, _ in _layers(linked, ops, CONV):
+    """Return where convolutions stand, and where the ops that pad their inputs begin."""
+    for at in _layers(linked, ops, CONV):
         first = at
         while first > 0 and _prepares(ops, first - 1, shapes):
             first -= 1
