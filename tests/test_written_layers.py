@@ -191,3 +191,10 @@ def test_without_shapes_one_more_than_a_weight_scales_but_does_not_shift(
     assert found == [*["norm"] * len(weighted), "linear"]
     modulated = categories([*weighted, ("add", None), *linear], tmp_path, shapes=False)
     assert modulated[-4:] == ["elementwise"] * 3 + ["linear"]
+
+
+def test_a_modulation_before_the_cast_back_is_the_norms(tmp_path: Path) -> None:
+    steps: Steps = [*RMS[:-2], ("mul", MODULATION), ("to", [[2, 64, 320]])]
+    assert categories(steps, tmp_path) == ["norm"] * len(steps)
+    shifted: Steps = [*RMS[:-2], ("mul", MODULATION), ("add", MODULATION), ("to", [[2, 64, 320]])]
+    assert categories(shifted, tmp_path)[-3:-1] == ["elementwise"] * 2

@@ -207,6 +207,8 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             and weights > (issued.names[root] in _LENGTHS)
         ):
             break  # A number scales a length first; past the weight stand modulations.
+        elif not casts and not weights and _is_cast_back(issued, shapes, at, scaled):
+            weights += 1
         elif name in _WEIGHTED and weights < _MOST_WEIGHTS and _takes_weight(issued, shapes, at):
             weights += 1
             if not tensors and issued.names[at - 1] == "add":
@@ -215,6 +217,20 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             break
         last = at
     return last
+
+
+def _is_cast_back(issued: IssuedOps, shapes: OpIndex, at: int, scaled: tuple[Shape, ...]) -> bool:
+    """Say whether an op scales what a norm returns before it is cast back.
+
+    What adaptive norms scale by after that cast is no part of the norm.
+    """
+    whole = max(scaled, key=prod, default=())
+    is_cast = issued.names[at + 1 : at + 2] != [] and issued.names[at + 1] in _CASTS
+    if issued.names[at] not in _SCALES or not is_cast or not whole:
+        return False
+    return whole in shapes.tensors(issued.rows[at]) and (
+        shapes.tensors(issued.rows[at + 1])[:1] == (whole,)
+    )
 
 
 def _is_cast_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...], casts: int) -> bool:
