@@ -198,3 +198,11 @@ def test_a_modulation_before_the_cast_back_is_the_norms(tmp_path: Path) -> None:
     assert categories(steps, tmp_path) == ["norm"] * len(steps)
     shifted: Steps = [*RMS[:-2], ("mul", MODULATION), ("add", MODULATION), ("to", [[2, 64, 320]])]
     assert categories(shifted, tmp_path)[-3:-1] == ["elementwise"] * 2
+
+
+def test_tables_of_sines_serve_the_rotation(tmp_path: Path) -> None:
+    table: Steps = [("embedding", [[64, 32], [1, 1200], [], [], []])]
+    half, part = [1, 24, 1200, 16], [1, 24, 1200, 32]
+    turn: Steps = [("neg", [half]), ("cat", [[half, half], []]), ("mul", [part, [1, 1, 1200, 32]])]
+    found = categories([*table, *table, *table, *turn], tmp_path)
+    assert found == ["embedding", *["elementwise"] * 5]

@@ -26,6 +26,7 @@ _PADS: Final = frozenset(
 )  # fmt: skip
 _REACH: Final = 3
 _MOST_TURN_STEPS: Final = 8
+_SINE_AND_COSINE: Final = 2
 _LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
 _WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
 _MOST_WEIGHT_STEPS: Final = 10
@@ -39,7 +40,8 @@ def in_rotary(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> B
 
     `torch.cat((-x2, x1))` and `torch.stack([-x_imag, x_real])` are how rotary embeddings that are
     written out turn a head (Su et al., arXiv 2104.09864, eq. 34). What
-    joins the turned parts of a head right after serves them too.
+    looks up sines and cosines right before, and joins the turned parts of a head right after,
+    serves them too.
     """
     spans = [span for ops in issued for at in _rotations(ops) for span in _turn(ops, at, shapes)]
     return work_of(linked, spans)
@@ -59,6 +61,11 @@ def _turn(ops: IssuedOps, at: int, shapes: OpIndex) -> Iterator[tuple[int, int, 
     while last + 1 < len(ops.names) and ops.names[last + 1] in ("reshape", "clone"):
         last += 1
     yield ops.thread, ops.rows[at], ops.rows[last]
+    lookup = first = at - 1 - ops.names[max(at - 2, 0) : at][::-1].index("neg")
+    while lookup - first < _SINE_AND_COSINE and first and ops.names[first - 1] == "embedding":
+        first -= 1
+    if first < lookup:
+        yield ops.thread, ops.rows[first], ops.rows[lookup - 1]
     after = range(last + 1, min(last + 1 + _MOST_TURN_STEPS, len(ops.names)))
     join = next((step for step in after if ops.names[step] in _JOINS), None)
     sums = [shapes.tensors(ops.rows[step])[:1] for step in after if ops.names[step] == "add"]

@@ -104,7 +104,7 @@ def by_rotary_embedding(situation: Situation) -> Verdict | None:
     if not situation.in_rotary or _crosses_the_bus(situation):
         return None
     part = (situation.op_stack or ("op",))[-1]
-    return Verdict(ELEMENTWISE, "op", f"{part} of a negated half, in a rotary embedding")
+    return Verdict(ELEMENTWISE, "op", f"{part} around a negated half, in a rotary embedding")
 
 
 def by_convolution_input(situation: Situation) -> Verdict | None:
@@ -159,11 +159,11 @@ def by_kernel_name(situation: Situation) -> Verdict | None:
 PASSES: Final[tuple[Pass, ...]] = (
     by_label,
     by_collective_kernel,
+    by_rotary_embedding,
     by_decisive_op,
     by_weight,
     by_norm_module,
     by_written_norm,
-    by_rotary_embedding,
     by_attention_operator,
     by_convolution_input,
     by_generic_op,
