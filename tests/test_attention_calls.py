@@ -380,3 +380,16 @@ def test_compilers_move_the_projection_of_the_values(
     [categories] = program.columns(tmp_path, "category")
     product = category or "linear"
     assert categories == ["linear", product, category or "elementwise", "linear", product]
+
+
+@pytest.mark.parametrize("after", ["linear", "gelu"])
+def test_the_copy_that_merges_heads_may_stand_apart(after: str, tmp_path: Path) -> None:
+    program = Program()
+    program.sdpa([1, 24, 256, 128], [1, 24, 256, 128])
+    program.op("aten::pad", COPY, [[1, 24, 250, 128], [], []])
+    program.op("aten::cat", COPY, [[[1, 24, 256, 128]], []])
+    program.op("aten::flatten", COPY, [[1, 256, 24, 128], [], []])
+    program.op(f"aten::{after}", GEMM, [[1, 256, 3072], [3072, 3072], [3072]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[0] == "attention"
+    assert categories[3] == ("attention" if after == "linear" else "memory")

@@ -341,17 +341,26 @@ def _is_piece(step: _Step, sizes: _Sizes, layers: int, *, is_followed: bool) -> 
 def _after(steps: list[_Step], sizes: _Sizes) -> list[int]:
     """Return which steps after an operator are pieces of it.
 
-    They are the normalizer of linear attention, and what joins the parts of attention in chunks.
+    They are the normalizer of linear attention, what joins the parts of attention in chunks, and
+    the copy that merges heads for the projection of the output.
     """
     if steps and not sizes.is_linear and _joins_chunks(steps[0], sizes):
         others = (at for at, step in enumerate(steps) if at and not step.is_helper)
         return list(range(next(others, len(steps))))
-    found: list[int] = []
+    found = [at for at in range(len(steps) - 1) if _merges_heads(steps, at, sizes)]
     for at, step in enumerate(steps):
         if not sizes.is_linear or (step.name not in _NORMALIZERS and not step.is_helper):
             break
         found.append(at)
     return found
+
+
+def _merges_heads(steps: list[_Step], at: int, sizes: _Sizes) -> bool:
+    """Say whether a step copies heads for the first layer after an operator."""
+    step = steps[at]
+    is_copy = step.is_helper and step.name not in CASTS and bool(step.tensors)
+    is_last = steps[at + 1].is_layer and not any(before.is_layer for before in steps[:at])
+    return is_copy and is_last and len(step.tensors[0]) >= 4 and sizes.are_heads(step.tensors[0])
 
 
 def _joins_chunks(step: _Step, sizes: _Sizes) -> bool:
