@@ -107,7 +107,8 @@ def test_a_hundred_kills_leave_no_broken_file(tmp_path: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         longest_s = 2 * float(process.stdout.readline())
-        for _ in range(KILLS):
+        # On a busy machine fewer kills meet a file half written: then more are tried.
+        while len(seen) < KILLS or (in_the_middle < KILLS // 10 and len(seen) < 3 * KILLS):
             process.stdin.write(f"{instants.uniform(0, longest_s)}\n")
             process.stdin.flush()
             assert process.stdout.readline() == "9\n"
@@ -116,5 +117,4 @@ def test_a_hundred_kills_leave_no_broken_file(tmp_path: Path) -> None:
             longest_s = min(1.0, longest_s * (0.9 if len(seen[-1]) == 5 else 1.03))
             in_the_middle += any(path.name.startswith(".") for path in folder.iterdir())
     assert len(set(seen)) >= 4
-    # How many meet a file half written is the scheduler's doing; some must, or nothing was tried.
-    assert in_the_middle >= 3
+    assert in_the_middle >= KILLS // 10
