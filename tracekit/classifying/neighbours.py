@@ -16,6 +16,7 @@ from tracekit.categories import CONV, LINEAR
 from tracekit.classifying.issued_ops import IssuedOps, work_of
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import rule_for_op
+from tracekit.classifying.written_norms import LENGTHS
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray, SmallArray
 
@@ -27,8 +28,8 @@ _PADS: Final = frozenset(
 _REACH: Final = 3
 _MOST_TURN_STEPS: Final = 8
 _SINE_AND_COSINE: Final = 2
-_LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
 _WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
+_MARKS: Final = LENGTHS | _WEIGHT_NORMS
 _MOST_WEIGHT_STEPS: Final = 10
 
 WEIGHTED: Final = (CONV, LINEAR)
@@ -39,9 +40,8 @@ def in_rotary(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> B
     """Return which activities join a half to a negated one that is multiplied right after.
 
     `torch.cat((-x2, x1))` and `torch.stack([-x_imag, x_real])` are how rotary embeddings that are
-    written out turn a head (Su et al., arXiv 2104.09864, eq. 34). What
-    looks up sines and cosines right before, and joins the turned parts of a head right after,
-    serves them too.
+    written out turn a head (Su et al., arXiv 2104.09864, eq. 34). What looks up sines and cosines
+    right before, and joins the turned parts of a head right after, serves them too.
     """
     spans = [span for ops in issued for at in _rotations(ops) for span in _turn(ops, at, shapes)]
     return work_of(linked, spans)
@@ -115,20 +115,19 @@ def _weights(
     linked: Linked, ops: IssuedOps, shapes: OpIndex, category: str
 ) -> Iterator[tuple[int, int, int]]:
     """Return the ops right before layers that make their weights, as far as a length is taken."""
-    lengths = _LENGTHS | _WEIGHT_NORMS
-    if lengths.isdisjoint(ops.names):
+    if _MARKS.isdisjoint(ops.names):
         return
     layers = ((at, at) for at in _layers(linked, ops, category))
     for at, last in _inputs(linked, ops, shapes) if category == CONV else layers:
         earliest = max(last - _MOST_WEIGHT_STEPS, 0)
-        if lengths.isdisjoint(ops.names[earliest:last]):
+        if _MARKS.isdisjoint(ops.names[earliest:last]):
             continue
         first = last
         while first > earliest and _is_of_weight(
             ops, first - 1, shapes, shapes.tensors(ops.rows[at])
         ):
             first -= 1
-        if not lengths.isdisjoint(ops.names[first:last]):
+        if not _MARKS.isdisjoint(ops.names[first:last]):
             yield ops.thread, ops.rows[first], ops.rows[last - 1]
 
 

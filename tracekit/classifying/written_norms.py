@@ -18,7 +18,9 @@ from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
 
 _ROOTS: Final = frozenset({"rsqrt", "sqrt", "std"})
-_LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
+LENGTHS: Final = frozenset({"linalg_vector_norm", "norm", "linalg_norm"})
+"""Ops that take the length of vectors."""
+
 _MEANS: Final = frozenset({"mean", "var", "var_mean", "std_mean", "sum"})
 _SQUARES: Final = frozenset({"pow", "square", "mul", "multiply"})
 _LEADS: Final = _MEANS | _SQUARES | {"sub", "add", "clamp", "clamp_min", "div", "abs"}
@@ -27,7 +29,7 @@ _SCALES: Final = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
 _NORMS: Final = frozenset(
     {"layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "rms_norm", "batch_norm"}
 )
-_MARKS: Final = _ROOTS | _LENGTHS | _NORMS
+_MARKS: Final = _ROOTS | LENGTHS | _NORMS
 _BETWEEN: Final = frozenset({"add", "clamp", "clamp_min", "sub", "mean", "maximum"})
 _FROZEN: Final = ("add", "rsqrt", "mul", "mul", "sub", "mul", "add")
 """A frozen batch norm: weight times the root, bias less mean times that, scaling and shift."""
@@ -114,7 +116,7 @@ def _is_one_more(names: Sequence[str], at: int) -> bool:
 
 def _written(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     name = issued.names[at]
-    first = _length_lead(issued, shapes, at) if name in _LENGTHS else _lead(issued, shapes, at)
+    first = _length_lead(issued, shapes, at) if name in LENGTHS else _lead(issued, shapes, at)
     if first is None:
         return None
     last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
@@ -204,7 +206,7 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
         elif (
             not tensors
             and _is_one_more(issued.names, at)
-            and weights > (issued.names[root] in _LENGTHS)
+            and weights > (issued.names[root] in LENGTHS)
         ):
             break  # A number scales a length first; past the weight stand modulations.
         elif not casts and not weights and _is_cast_back(issued, shapes, at, scaled):
@@ -224,13 +226,11 @@ def _is_cast_back(issued: IssuedOps, shapes: OpIndex, at: int, scaled: tuple[Sha
 
     What adaptive norms scale by after that cast is no part of the norm.
     """
-    whole = max(scaled, key=prod, default=())
-    is_cast = issued.names[at + 1 : at + 2] != [] and issued.names[at + 1] in _CASTS
-    if issued.names[at] not in _SCALES or not is_cast or not whole:
+    if at + 1 == len(issued.names) or issued.names[at + 1] not in _CASTS:
         return False
-    return whole in shapes.tensors(issued.rows[at]) and (
-        shapes.tensors(issued.rows[at + 1])[:1] == (whole,)
-    )
+    whole = max(scaled, key=prod, default=())
+    is_scale = issued.names[at] in _SCALES and whole in shapes.tensors(issued.rows[at])
+    return is_scale and shapes.tensors(issued.rows[at + 1])[:1] == (whole,)
 
 
 def _is_cast_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...], casts: int) -> bool:
@@ -243,7 +243,7 @@ def _is_response(
     root: str, distance: int, tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]
 ) -> bool:
     """Say whether an op scales more elements by the result of the op before."""
-    return root in _LENGTHS and distance == 1 and _is_larger(tensors, scaled)
+    return root in LENGTHS and distance == 1 and _is_larger(tensors, scaled)
 
 
 def _is_larger(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
