@@ -46,8 +46,8 @@ def build_pipeline(options: PipelineOptions) -> Workload:
         raise UsageError("--tiny: a pipeline has the size that its folder says; leave it out")
     pipeline = load_pipeline(options)
     call = call_of(pipeline, options)
-    _silence(pipeline)
-    work = _Work(pipeline, call, options)
+    silence(pipeline)
+    work = PipelineWork(pipeline, call, options)
     return Workload(
         name=type(pipeline).__name__,
         run=work.run,
@@ -59,7 +59,7 @@ def build_pipeline(options: PipelineOptions) -> Workload:
     )
 
 
-class _Work:
+class PipelineWork:
     """Calls the pipeline, each time with the same random numbers."""
 
     def __init__(self, pipeline: Any, call: PipelineCall, options: PipelineOptions) -> None:
@@ -222,7 +222,7 @@ def _quiet() -> Iterator[None]:
                     module.enable_progress_bar()
 
 
-def _silence(pipeline: Any) -> None:
+def silence(pipeline: Any) -> None:
     """Turn off the progress bars of a pipeline and of those inside it."""
     for part in (pipeline, *vars(pipeline).values()):
         silence = getattr(part, "set_progress_bar_config", None)

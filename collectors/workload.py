@@ -29,8 +29,9 @@ class ModelOptions:
 
     `attention` is the implementation asked for, `size` the image side in pixels, `frames` a
     video's length, `steps` the number of sampling steps, `prompt_tokens` and `new_tokens` counts
-    of tokens, `weights` a local folder (random weights without it), `tiny` the same architecture
-    at a size for tests. `trace_steps` is how many steps of each repeated stage the light and rich
+    of tokens, `weights` a local folder (random weights without it), `preset` the name of one of
+    the model's published sizes (its first without it), `tiny` the same architecture at a size for
+    tests. `trace_steps` is how many steps of each repeated stage the light and rich
     passes record, null for all.
     """
 
@@ -44,6 +45,7 @@ class ModelOptions:
     prompt_tokens: int | None = None
     new_tokens: int | None = None
     weights: str | None = None
+    preset: str | None = None
     seed: int = 0
     tiny: bool = False
     trace_steps: int | None = None

@@ -1,6 +1,12 @@
 """The models that tracekit knows by name; nothing heavy is imported before one is asked for.
 
-A model is a module with `DESCRIPTION`, one line, and `build(options) -> Workload`.
+A model is a module with
+
+* `NAME` and `DESCRIPTION`, one line; a docstring that gives the source of every dimension;
+* `PRESETS`, its published sizes by name (`_presets.Preset`), the default first;
+* `parts(options)`, its modules by name, which takes no memory on the device `meta`;
+* `build(options)`, the `Workload`;
+* `ATTENTION`, kinds and axes of attention by part, and `STAGES`, in order: what must be found.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ MODELS: Final[dict[str, str]] = {
     "stable-diffusion": "tracekit.collectors.models.stable_diffusion",
     "llama": "tracekit.collectors.models.llama",
     "make-a-video": "tracekit.collectors.models.make_a_video",
+    "sdxl": "tracekit.collectors.models.sdxl",
 }
 """The module of each model."""
 
@@ -26,7 +33,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
 
 
 def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
-    """Return the function that builds the model of this name.
+    """Return the function that builds the model of this name, and first checks that it fits.
 
     Raises `UsageError` with the nearest name when there is no such model, and
     `MissingDependencyError` when a library that it is made of is not installed.
@@ -44,5 +51,13 @@ def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
         raise MissingDependencyError(
             f"{name} needs {library}: pip install 'gpu-tracekit[collect]'"
         ) from error
-    build: Callable[[ModelOptions], Workload] = module.build
+
+    def build(options: ModelOptions) -> Workload:
+        if not options.tiny:
+            from tracekit.collectors.models._presets import check_memory
+
+            check_memory(module, options)
+        workload: Workload = module.build(options)
+        return workload
+
     return build

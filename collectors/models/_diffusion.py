@@ -17,15 +17,6 @@ from tracekit.errors import UsageError
 TRAINING_STEPS: Final = 1000
 """Noise levels of the schedule; SD's published scheduler configuration."""
 
-TINY_CLIP: Final[dict[str, Any]] = {
-    "vocab_size": 1000,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
-"""What differs in the text encoder of a tiny model."""
-
 
 def clip_text_encoder(config: Mapping[str, Any], options: ModelOptions) -> Any:
     """Return CLIP's text transformer of this configuration, or that of the weights folder."""

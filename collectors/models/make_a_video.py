@@ -41,7 +41,6 @@ from diffusers import AutoencoderKL, UNet3DConditionModel
 
 from tracekit.collectors.models._common import check, check_size, describe, make_diffusers
 from tracekit.collectors.models._diffusion import (
-    TINY_CLIP,
     Ddim,
     GuidedDiffusion,
     clip_text_encoder,
@@ -49,6 +48,8 @@ from tracekit.collectors.models._diffusion import (
     noise,
     prompts,
 )
+from tracekit.collectors.models._presets import Preset, choose
+from tracekit.collectors.models._stable_diffusion import CLIP_L, TINY_CLIP
 from tracekit.collectors.workload import ModelOptions, Workload
 
 NAME: Final = "make-a-video"
@@ -57,19 +58,13 @@ SIZE, FRAMES, STEPS, GUIDANCE = 64, 16, 50, 9.0
 LATENT_SIZE = 256
 TINY_SIZE, TINY_FRAMES, TINY_STEPS = 16, 4, 3
 
-CLIP: Final[dict[str, Any]] = {
-    "vocab_size": 49408,
+CLIP: Final = CLIP_L | {
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "projection_dim": 512,
     "num_hidden_layers": 23,
     "num_attention_heads": 16,
-    "max_position_embeddings": 77,
     "hidden_act": "gelu",
-    "layer_norm_eps": 1e-5,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "pad_token_id": 1,
 }
 UNET: Final[dict[str, Any]] = {
     "sample_size": 64,
@@ -104,10 +99,24 @@ ASSUMED: Final = (
     "inputs.guidance_scale",
     "inputs.sampler",
 )
+PRESETS: Final = {
+    "base": Preset(
+        about="base frames: 16 of 64 px",
+        published={"text_encoder": 340.4e6, "unet": 1.41e9},
+        assumed=ASSUMED,
+    )
+}
+ATTENTION: Final = {
+    "text_encoder": {("self", "sequence")},
+    "unet": {("self", "spatial"), ("cross", "spatial"), ("self", "temporal")},
+}
+"""Kinds and axes of the attention in each part."""
+STAGES: Final = ("text_encoder", "denoise")
 
 
 def parts(options: ModelOptions) -> dict[str, Any]:
     """Return the text encoder, the UNet and, when the weights folder has one, the VAE."""
+    choose(PRESETS, options, NAME)
     clip, unet = (CLIP | TINY_CLIP, TINY_UNET) if options.tiny else (CLIP, UNET)
     models = {
         "text_encoder": clip_text_encoder(clip, options),

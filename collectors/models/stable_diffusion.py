@@ -28,13 +28,19 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from tracekit.collectors.models._common import check, check_size, describe, make_diffusers
 from tracekit.collectors.models._diffusion import (
-    TINY_CLIP,
     Ddim,
     GuidedDiffusion,
     clip_text_encoder,
     decode_latents,
     noise,
     prompts,
+)
+from tracekit.collectors.models._presets import Preset, choose
+from tracekit.collectors.models._stable_diffusion import (
+    CLIP_L,
+    IMAGE_VAE,
+    TINY_CLIP,
+    TINY_IMAGE_VAE,
 )
 from tracekit.collectors.workload import ModelOptions, Workload
 
@@ -43,20 +49,6 @@ DESCRIPTION: Final = "Stable Diffusion 1.5: text to image, latent diffusion (1.0
 SIZE, STEPS, GUIDANCE = 512, 50, 7.5
 TINY_SIZE, TINY_STEPS = 64, 3
 
-CLIP: Final[dict[str, Any]] = {
-    "vocab_size": 49408,
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "projection_dim": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "max_position_embeddings": 77,
-    "hidden_act": "quick_gelu",
-    "layer_norm_eps": 1e-5,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "pad_token_id": 1,
-}
 UNET: Final[dict[str, Any]] = {
     "sample_size": 64,
     "in_channels": 4,
@@ -70,19 +62,6 @@ UNET: Final[dict[str, Any]] = {
     "norm_num_groups": 32,
     "act_fn": "silu",
 }
-VAE: Final[dict[str, Any]] = {
-    "sample_size": 512,
-    "in_channels": 3,
-    "out_channels": 3,
-    "latent_channels": 4,
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512),
-    "layers_per_block": 2,
-    "norm_num_groups": 32,
-    "act_fn": "silu",
-    "scaling_factor": 0.18215,
-}
 TINY_UNET: Final = UNET | {
     "sample_size": 8,
     "block_out_channels": (16, 32, 32, 32),
@@ -91,17 +70,27 @@ TINY_UNET: Final = UNET | {
     "cross_attention_dim": 32,
     "norm_num_groups": 8,
 }
-TINY_VAE: Final = VAE | {
-    "sample_size": 64,
-    "block_out_channels": (8, 16, 16, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
+PRESETS: Final = {
+    "1.5": Preset(
+        about="SD 1.5 at 512 px",
+        published={"text_encoder": 123.06e6, "unet": 859.5e6, "vae": 83.65e6},
+    )
 }
+ATTENTION: Final = {
+    "text_encoder": {("self", "sequence")},
+    "unet": {("self", "spatial"), ("cross", "spatial")},
+    "vae": {("self", "spatial")},
+}
+"""Kinds and axes of the attention in each part."""
+STAGES: Final = ("text_encoder", "denoise", "vae_decode")
 
 
 def parts(options: ModelOptions) -> dict[str, Any]:
     """Return the text encoder, the UNet and the VAE, on the device."""
-    clip, unet, vae = (CLIP | TINY_CLIP, TINY_UNET, TINY_VAE) if options.tiny else (CLIP, UNET, VAE)
+    choose(PRESETS, options, NAME)
+    clip, unet, vae = CLIP_L, UNET, IMAGE_VAE
+    if options.tiny:
+        clip, unet, vae = clip | TINY_CLIP, TINY_UNET, vae | TINY_IMAGE_VAE
     return {
         "text_encoder": clip_text_encoder(clip, options),
         "unet": make_diffusers(UNet2DConditionModel, unet, options, "unet"),

@@ -1,0 +1,165 @@
+"""Models that diffusers runs as pipelines: the published parts, made here, in its own pipeline.
+
+What is recorded is one call of the pipeline as its users call it, from the prompt to pixels, with
+its own scheduler and its own work on the host. A model says which parts there are, of what
+configuration, and what the pipeline is called with.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final
+
+import torch
+from transformers import PreTrainedModel
+
+from tracekit.collectors.models._common import (
+    check,
+    check_size,
+    describe,
+    device_of,
+    make_transformers,
+    making,
+)
+from tracekit.collectors.models._presets import Preset, choose
+from tracekit.collectors.pipeline_inputs import PipelineOptions, call_of
+from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
+from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
+from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
+
+_ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "size": ("height", "width"),
+    "frames": ("num_frames",),
+    "steps": ("num_inference_steps",),
+    "prompt_tokens": ("max_sequence_length",),
+}
+"""The arguments of a pipeline's call that each of our options sets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A component: its class, of diffusers or transformers, and its configuration.
+
+    `tiny` is what differs in a model for tests.
+    """
+
+    kind: Any
+    config: Mapping[str, Any]
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelinePreset(Preset):
+    """One published size: its parts, and what its pipeline is called with.
+
+    `tiny_call` is what differs in a call for tests; sides of images are multiples of
+    `size_multiple` pixels.
+    """
+
+    parts: Mapping[str, Part]
+    call: Mapping[str, Any]
+    tiny_call: Mapping[str, Any]
+    size_multiple: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineModel:
+    """A model by name: its pipeline of diffusers in the sizes that were published.
+
+    `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
+    what is left out. `prepare` is done to a finished pipeline. 
+    """
+
+    name: str
+    pipeline: Any
+    presets: Mapping[str, PipelinePreset]
+    extras: Callable[[ModelOptions], Mapping[str, Any]]
+    prepare: Callable[[Any], None] | None = None
+
+    def parts(self, options: ModelOptions) -> dict[str, Any]:
+        """Return the parts, on the device."""
+        _, preset = choose(self.presets, options, self.name)
+        return {name: make_part(part, options) for name, part in preset.parts.items()}
+
+    def build(self, options: ModelOptions) -> Workload:
+        """Return one call of the pipeline; its result are pixels, from 0 to 1."""
+        name, preset = choose(self.presets, options, self.name)
+        taken = inspect.signature(self.pipeline.__call__).parameters
+        unused = [one for one, names in _ARGUMENTS.items() if not set(names) <= taken.keys()]
+        check(options, self.name, ignores=(*unused, "new_tokens"))
+        if options.size is not None:
+            check_size(options.size, preset.size_multiple)
+        pipeline = self._made(options)
+        bare = replace(options, weights=None, size=None, frames=None, steps=None)
+        bare = replace(bare, prompt_tokens=None, tiny=False)
+        arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
+        call = call_of(pipeline, PipelineOptions("", bare, None, arguments | _given(options)))
+        inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
+        work = PipelineWork(pipeline, call, PipelineOptions("", bare))
+        scheduler = getattr(pipeline, "scheduler", None)
+        config = describe(modules_of(pipeline), inputs, options, assumed=preset.assumed)
+        return Workload(
+            name=self.name,
+            run=partial(_pixels, work.run),
+            modules=modules_of(pipeline),
+            stages={},
+            config={**config, "scheduler": type(scheduler).__name__},
+            run_traced=partial(_pixels, work.run_traced) if work.is_cut else None,
+            compile_targets=denoisers_of(pipeline),
+        )
+
+    def _made(self, options: ModelOptions) -> Any:
+        if options.weights is None:
+            pipeline = self.pipeline(**self.parts(options), **self.extras(options))
+        else:
+            pipeline = load_pipeline(PipelineOptions(options.weights, options))
+        if self.prepare is not None:
+            self.prepare(pipeline)
+        silence(pipeline)
+        return pipeline
+
+
+def make_part(part: Part, options: ModelOptions) -> Any:
+    """Return a component of this configuration with random weights, on the device.
+
+    What its class keeps in float32 is so here, as where weights are loaded.
+    """
+    config = {**part.config, **(part.tiny if options.tiny else {})}
+    if issubclass(part.kind, PreTrainedModel):
+        bare = replace(options, weights=None)
+        return make_transformers(part.kind, part.kind.config_class(**config), bare)
+    with making(options):
+        model = part.kind(**config)
+    kept = set(getattr(part.kind, "_keep_in_fp32_modules", None) or ())
+    for name, parameter in model.named_parameters():
+        if kept & set(name.split(".")):
+            parameter.data = parameter.data.to(torch.float32)
+    return model.to(device_of(options)).eval().requires_grad_(False)
+
+
+def _given(options: ModelOptions) -> dict[str, Any]:
+    """Return the arguments that options of the command line stand for."""
+    values = {name: getattr(options, name) for name in _ARGUMENTS}
+    return {
+        argument: value
+        for name, value in values.items()
+        if value is not None
+        for argument in _ARGUMENTS[name]
+    }
+
+
+def _plain(arguments: Mapping[str, Any], made_up: Mapping[str, str]) -> dict[str, Any]:
+    shown = str | int | float | list | dict | None
+    return {
+        name: made_up.get(name, value)
+        for name, value in arguments.items()
+        if name in made_up or isinstance(value, shown)
+    }
+
+
+def _pixels(run: Callable[[StageMarker], Any], marker: StageMarker) -> Any:
+    """Return the first thing that a pipeline's output holds: its images, or frames."""
+    return next(iter(run(marker).values()))
