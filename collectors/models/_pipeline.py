@@ -70,7 +70,7 @@ class PipelineModel:
     """A model by name: its pipeline of diffusers in the sizes that were published.
 
     `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
-    what is left out. `prepare` is done to a finished pipeline. 
+    what is left out. `prepare` is done to a finished pipeline.
     """
 
     name: str
