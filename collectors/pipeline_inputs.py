@@ -110,7 +110,7 @@ class _Call:
     def take_options(self) -> None:
         """Take what our own options say."""
         options = self._options.model
-        for name in ("weights", "prompt_tokens", "new_tokens"):
+        for name in ("weights", "preset", "prompt_tokens", "new_tokens"):
             if getattr(options, name) is not None:
                 raise self._no_use(name)
         given = {

@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -121,18 +122,42 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.default is inspect.Parameter.empty and not is_variable
 
 
-def list_models() -> list[tuple[str, str]]:
-    """Return name and description of each model; the latter is empty if a library is missing."""
+@dataclass(frozen=True, slots=True)
+class ListedPreset:
+    """A published size of a model: its parameters, and the dimensions that no source gives."""
+
+    name: str
+    about: str
+    parameters: float
+    assumed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model by name; `description` says what is missing where a library is."""
+
+    name: str
+    description: str
+    presets: tuple[ListedPreset, ...] = ()
+
+
+def list_models() -> list[ListedModel]:
+    """Return all models with their presets, those without where a library is missing."""
     from tracekit.collectors.models import MODELS
 
-    found = []
-    for name, module in MODELS.items():
-        try:
-            description = str(importlib.import_module(module).DESCRIPTION)
-        except ImportError as error:
-            description = f"(needs {error.name or 'more libraries'})"
-        found.append((name, description))
-    return found
+    return [_listed(name, module) for name, module in MODELS.items()]
+
+
+def _listed(name: str, module_name: str) -> ListedModel:
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        return ListedModel(name, f"(needs {error.name or 'more libraries'})")
+    presets = tuple(
+        ListedPreset(key, one.about, sum(one.published.values()), tuple(one.assumed))
+        for key, one in module.PRESETS.items()
+    )
+    return ListedModel(name, str(module.DESCRIPTION), presets)
 
 
 def modules_seen_by(function: Callable[..., Any]) -> dict[str, torch.nn.Module]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tracekit.cli import run
+from tracekit.collectors.models import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +71,24 @@ def test_models_are_listed_without_torch(
     without(monkeypatch, "torch", "diffusers", "transformers")
     code, out, err = collect("--list")
     assert (code, err) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == [
-        "stable-diffusion", "llama", "make-a-video",
-    ]  # fmt: skip
+    assert [line.split()[0] for line in out.splitlines()] == list(MODELS)
+
+
+def test_presets_are_listed_with_what_is_assumed(
+    collect: Callable[..., tuple[int, str, str]],
+) -> None:
+    pytest.importorskip("diffusers")
+    code, out, _ = collect("--list", "--verbose")
+    assert code == 0
+    assert "    --preset 2-7b: LLaMA 2 7B, 6.74 B parameters, the default\n" in out
+    assert "        assumed: inputs.prompt_tokens, inputs.new_tokens\n" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_verbose_goes_with_list(collect: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = collect("llama", "-o", "run", "--verbose")
+    assert code == 2
+    assert "--verbose: goes with --list" in err
 
 
 @pytest.mark.parametrize("target", ["llama", TOY])

@@ -92,9 +92,9 @@ class PipelineModel:
         check(options, self.name, ignores=(*unused, "new_tokens"))
         if options.size is not None:
             check_size(options.size, preset.size_multiple)
-        pipeline = self._made(options)
+        pipeline = self.made(options)
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
-        bare = replace(bare, prompt_tokens=None, tiny=False)
+        bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
         arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
         call = call_of(pipeline, PipelineOptions("", bare, None, arguments | _given(options)))
         inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
@@ -111,7 +111,8 @@ class PipelineModel:
             compile_targets=denoisers_of(pipeline),
         )
 
-    def _made(self, options: ModelOptions) -> Any:
+    def made(self, options: ModelOptions) -> Any:
+        """Return the pipeline, of random weights or of those in a folder, on the device."""
         if options.weights is None:
             pipeline = self.pipeline(**self.parts(options), **self.extras(options))
         else:

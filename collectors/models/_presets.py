@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from tracekit.errors import HostError, UsageError
-from tracekit.units import format_bytes
 
 if TYPE_CHECKING:
     from tracekit.collectors.workload import ModelOptions
@@ -67,8 +66,8 @@ def check_memory(module: Any, options: ModelOptions) -> None:
     elif options.dtype == "float32" and needed <= 2 * free:
         advice = "give --dtype bfloat16"
     raise HostError(
-        f"{module.NAME} {name} needs {format_bytes(needed)} for its weights in {options.dtype}, "
-        f"and {format_bytes(free)} are free on {options.device}: {advice}"
+        f"{module.NAME} {name} needs {needed / 1e9:.1f} GB for its weights in {options.dtype}, "
+        f"and {free / 1e9:.1f} GB are free on {options.device}: {advice}"
     )
 
 

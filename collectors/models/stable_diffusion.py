@@ -117,7 +117,9 @@ def build(options: ModelOptions) -> Workload:
         sampler=sampler,
         guidance=GUIDANCE,
     )
+    preset, _ = choose(PRESETS, options, NAME)
     inputs = {
+        "preset": preset,
         "batch": options.batch,
         "size": size,
         "steps": steps,

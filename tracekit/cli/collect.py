@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tracekit.errors import HostError, UsageError
 if TYPE_CHECKING:
     from tracekit.collectors.passes import RecordOptions, RunSummary
     from tracekit.collectors.progress import Listener
+    from tracekit.collectors.targets import ListedPreset
     from tracekit.collectors.workload import ModelOptions, Workload
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -36,6 +38,7 @@ _MODEL_OPTIONS: Final[tuple[tuple[str, Any, str], ...]] = (
     ("--prompt-tokens", _COUNT, "Tokens of the prompt."),
     ("--new-tokens", _COUNT, "Tokens to generate."),
     ("--trace-steps", _COUNT, "Steps of each stage to record, spread over all [all]."),
+    ("--preset", str, "A published size of the model, of those that --list --verbose shows."),
     ("--weights", click.Path(), "Folder with weights [random ones; time does not depend on them]."),
 )
 """Option, type and help of each field of `ModelOptions` that is given as it is."""
@@ -60,6 +63,7 @@ def _model_options(command: Command) -> Command:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The run folder to write.")
 @click.option("--force", is_flag=True, help="Overwrite the run in the folder.")
 @click.option("--list", "list_models", is_flag=True, help="List the models, and stop.")
+@click.option("--verbose", is_flag=True, help="With --list: presets, and what no source gives.")
 @click.option("--passes", type=_pass_names, help="What to record [timing,light,rich].")
 @click.option(
     "--attention",
@@ -108,8 +112,10 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     stages; options of models do not apply.
     """
     if given["list_models"]:
-        _list_models()
+        _list_models(verbose=given["verbose"])
         return
+    if given["verbose"]:
+        raise UsageError("--verbose: goes with --list")
     from tracekit.collectors.runwriter import refuse_filled
     from tracekit.collectors.script import is_script
 
@@ -161,13 +167,27 @@ def _be_quiet() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _list_models() -> None:
+def _list_models(*, verbose: bool) -> None:
     from tracekit.collectors.targets import list_models
 
     models = list_models()
-    width = max((len(name) for name, _ in models), default=0)
-    for name, description in models:
-        click.echo(f"{name.ljust(width)}  {description}".rstrip())
+    width = max((len(model.name) for model in models), default=0)
+    for model in models:
+        click.echo(f"{model.name.ljust(width)}  {model.description}".rstrip())
+        if verbose:
+            _list_presets(model.presets)
+
+
+def _list_presets(presets: tuple[ListedPreset, ...]) -> None:
+    """Print a line a preset, the default first, and what is assumed where no source says it."""
+    for number, preset in enumerate(presets):
+        default = ", the default" if number == 0 and len(presets) > 1 else ""
+        size = f"{preset.parameters / 1e9:.3g} B parameters"
+        click.echo(f"    --preset {preset.name}: {preset.about}, {size}{default}")
+        if preset.assumed:
+            text = f"assumed: {', '.join(preset.assumed)}"
+            indent = " " * 8
+            click.echo(textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent))
 
 
 def _workload(target: tuple[str, ...], given: dict[str, Any]) -> Workload:
