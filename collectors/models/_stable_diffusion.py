@@ -9,6 +9,9 @@ Dimensions are those of the configurations published with the weights:
   20 heads, with the projection 694.66 M.
 * `IMAGE_VAE`: channels 128, 256, 512, 512, two layers a block, latents of 1/8 of the side: Rombach
   et al. (arXiv 2112.10752); `vae/config.json` of the same repository. 83.65 M parameters.
+* `IMAGE_VAE_16`: the same with latents of 16 channels and without the two convolutions around
+  them: Esser et al. (arXiv 2403.03206, section 2.3 and table 3); `vae/config.json` of SD 3 and
+  FLUX.1, which differ in `scaling_factor` and `shift_factor`. 83.82 M parameters.
 """
 
 from __future__ import annotations
@@ -57,6 +60,12 @@ IMAGE_VAE: Final[dict[str, Any]] = {
     "norm_num_groups": 32,
     "act_fn": "silu",
     "scaling_factor": 0.18215,
+}
+IMAGE_VAE_16: Final = IMAGE_VAE | {
+    "sample_size": 1024,
+    "latent_channels": 16,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
 }
 TINY_IMAGE_VAE: Final[dict[str, Any]] = {
     "sample_size": 64,

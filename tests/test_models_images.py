@@ -1,0 +1,125 @@
+"""Models of images by name that run as pipelines: what tells them, and their presets, apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracekit.collectors.models import MODELS, load_builder
+from tracekit.collectors.workload import ModelOptions, Workload
+from tracekit.errors import UsageError
+
+torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+    for _module in MODELS.values():
+        import_module(_module)
+    from transformers import T5EncoderModel
+
+    from tracekit.collectors.attention_inputs import AttentionReader
+    from tracekit.collectors.labelling import attention_modules
+    from tracekit.collectors.models._pipeline import Part, make_part
+    from tracekit.collectors.models._text import T5_XXL, TINY_T5
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@contextmanager
+def unmarked(name: str, step: int | None = None) -> Iterator[None]:
+    yield
+
+
+def build(model: str, **changes: Any) -> Workload:
+    return load_builder(model)(dataclasses.replace(TINY, **changes))
+
+
+def inputs(model: str, preset: str) -> Any:
+    """What a model is called with at its full size."""
+    return import_module(MODELS[model]).PRESETS[preset].call
+
+
+def attention_lengths(workload: Workload, part: str) -> set[tuple[str, str, int, int]]:
+    """Last part of the path, kind, query and key length of the attention in a part of a model."""
+    found, hooks = set(), []
+    for entry in attention_modules({part: workload.modules[part]}):
+        reader = AttentionReader(entry.module, entry.path, entry.axis)
+
+        def hook(_module: Any, args: Any, kwargs: Any, reader: Any = reader) -> None:
+            label = reader.read(args, kwargs)
+            name = label.path.rsplit(".", 1)[-1]
+            found.add((name, label.kind, label.query_length, label.key_length))
+
+        hooks.append(entry.module.register_forward_pre_hook(hook, with_kwargs=True))
+    workload.run(unmarked)
+    for one in hooks:
+        one.remove()
+    return found
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_t5_written_out_keeps_its_bias_of_positions(masked: bool) -> None:
+    tokens = torch.arange(12).reshape(1, 12)
+    mask = torch.ones_like(tokens)
+    mask[:, 8:] = 0
+    results = []
+    for attention in ("auto", "eager"):
+        options = dataclasses.replace(TINY, attention=attention)
+        encoder = make_part(Part(T5EncoderModel, T5_XXL, TINY_T5), options)
+        results.append(encoder(tokens, attention_mask=mask if masked else None)[0][:, :8])
+    assert torch.allclose(*results, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_t5_is_in_the_dtypes_that_loading_it_gives(dtype: Any, tmp_path: Path) -> None:
+    options = dataclasses.replace(TINY, dtype=dtype)
+    made = make_part(Part(T5EncoderModel, T5_XXL, TINY_T5), options)
+    made.save_pretrained(tmp_path)
+    loaded = T5EncoderModel.from_pretrained(tmp_path, dtype=getattr(torch, dtype))
+    dtypes = [{name: p.dtype for name, p in one.named_parameters()} for one in (made, loaded)]
+    assert dtypes[0] == dtypes[1]
+    assert (torch.float32 in dtypes[0].values()) == (dtype == "float16")
+
+
+@pytest.mark.parametrize(("preset", "most"), [("dev", 512), ("schnell", 256)])
+def test_a_prompt_longer_than_a_preset_takes_is_refused(preset: str, most: int) -> None:
+    build("flux", preset=preset, prompt_tokens=most)
+    with pytest.raises(UsageError, match=f"flux takes at most {most}"):
+        build("flux", preset=preset, prompt_tokens=most + 1)
+
+
+def test_flux_attends_over_text_and_image_in_one_sequence() -> None:
+    # 64 pixels are 8 x 8 latents, 4 x 4 tokens.
+    for tokens in (16, 20):
+        lengths = attention_lengths(build("flux", prompt_tokens=tokens), "transformer")
+        assert lengths == {("attn", "joint", 16 + tokens, 16 + tokens)}
+
+
+def test_flux_dev_takes_guidance_as_an_input_and_schnell_none() -> None:
+    names = {
+        preset: dict(build("flux", preset=preset).modules["transformer"].named_parameters())
+        for preset in ("dev", "schnell")
+    }
+    only_dev = set(names["dev"]) - set(names["schnell"])
+    assert only_dev
+    assert all("guidance" in name for name in only_dev)
+    assert inputs("flux", "dev")["num_inference_steps"] == 50
+    assert inputs("flux", "schnell")["num_inference_steps"] == 4
