@@ -123,3 +123,18 @@ def test_flux_dev_takes_guidance_as_an_input_and_schnell_none() -> None:
     assert all("guidance" in name for name in only_dev)
     assert inputs("flux", "dev")["num_inference_steps"] == 50
     assert inputs("flux", "schnell")["num_inference_steps"] == 4
+
+
+@pytest.mark.parametrize("preset", ["3-medium", "3.5-medium", "3.5-large"])
+def test_sd3_attends_over_both_clips_as_one_beside_t5(preset: str) -> None:
+    # The image is 4 x 4 tokens; both CLIPs together are 77 of twice the width.
+    lengths = attention_lengths(build("sd3", preset=preset, prompt_tokens=20), "transformer")
+    joint = {("attn", "joint", 16 + 77 + 20, 16 + 77 + 20)}
+    dual = {("attn2", "self", 16, 16)} if preset == "3.5-medium" else set()
+    assert lengths == joint | dual
+
+
+def test_sd3_5_normalizes_queries_and_keys_and_sd3_does_not() -> None:
+    for preset in ("3-medium", "3.5-medium", "3.5-large"):
+        names = dict(build("sd3", preset=preset).modules["transformer"].named_modules())
+        assert any(name.endswith("norm_q") for name in names) == (preset != "3-medium")

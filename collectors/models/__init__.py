@@ -27,6 +27,7 @@ MODELS: Final[dict[str, str]] = {
     "make-a-video": "tracekit.collectors.models.make_a_video",
     "sdxl": "tracekit.collectors.models.sdxl",
     "flux": "tracekit.collectors.models.flux",
+    "sd3": "tracekit.collectors.models.sd3",
 }
 """The module of each model."""
 

@@ -164,7 +164,7 @@ def _given(options: ModelOptions) -> dict[str, Any]:
 
 
 def _plain(arguments: Mapping[str, Any], made_up: Mapping[str, str]) -> dict[str, Any]:
-    shown = str | int | float | list | dict | None
+    shown = (str, int, float, list, dict, type(None))
     return {
         name: made_up.get(name, value)
         for name, value in arguments.items()
