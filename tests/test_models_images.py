@@ -28,7 +28,7 @@ with warnings.catch_warnings():
     from tracekit.collectors.attention_inputs import AttentionReader
     from tracekit.collectors.labelling import attention_modules
     from tracekit.collectors.models._pipeline import Part, make_part
-    from tracekit.collectors.models._text import T5_XXL, TINY_T5
+    from tracekit.collectors.models._text import T5_XXL, TINY_T5, words_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -99,11 +99,27 @@ def test_t5_is_in_the_dtypes_that_loading_it_gives(dtype: Any, tmp_path: Path) -
     assert (torch.float32 in dtypes[0].values()) == (dtype == "float16")
 
 
-@pytest.mark.parametrize(("preset", "most"), [("dev", 512), ("schnell", 256)])
-def test_a_prompt_longer_than_a_preset_takes_is_refused(preset: str, most: int) -> None:
-    build("flux", preset=preset, prompt_tokens=most)
-    with pytest.raises(UsageError, match=f"flux takes at most {most}"):
-        build("flux", preset=preset, prompt_tokens=most + 1)
+@pytest.mark.parametrize(
+    ("model", "preset", "most"),
+    [
+        ("flux", "dev", 512),
+        ("flux", "schnell", 256),
+        ("sd3", "3-medium", 512),
+        ("pixart", "alpha-1024", 120),
+        ("pixart", "sigma-1024", 300),
+    ],
+)
+def test_a_prompt_longer_than_a_preset_takes_is_refused(model: str, preset: str, most: int) -> None:
+    build(model, preset=preset, prompt_tokens=most)
+    with pytest.raises(UsageError, match=f"--prompt-tokens {most + 1}: {model} takes at most"):
+        build(model, preset=preset, prompt_tokens=most + 1)
+
+
+@pytest.mark.parametrize("model", ["flux", "sd3", "pixart"])
+def test_sides_are_multiples_of_a_token(model: str) -> None:
+    assert tuple(build(model, size=48, batch=2).run(unmarked).shape) == (2, 3, 48, 48)
+    with pytest.raises(UsageError, match="--size 40: it must be a multiple of 16"):
+        build(model, size=40)
 
 
 def test_flux_attends_over_text_and_image_in_one_sequence() -> None:
@@ -138,3 +154,30 @@ def test_sd3_5_normalizes_queries_and_keys_and_sd3_does_not() -> None:
     for preset in ("3-medium", "3.5-medium", "3.5-large"):
         names = dict(build("sd3", preset=preset).modules["transformer"].named_modules())
         assert any(name.endswith("norm_q") for name in names) == (preset != "3-medium")
+
+
+def test_pixart_attends_over_the_image_and_from_it_to_the_text() -> None:
+    for preset in ("alpha-1024", "sigma-1024"):
+        lengths = attention_lengths(build("pixart", preset=preset, prompt_tokens=20), "transformer")
+        assert lengths == {("attn1", "self", 16, 16), ("attn2", "cross", 16, 20)}
+
+
+def test_pixart_alpha_is_conditioned_on_sizes_and_sigma_is_not() -> None:
+    for preset, conditioned in (("alpha-1024", True), ("sigma-1024", False)):
+        workload = build("pixart", preset=preset)
+        names = dict(workload.modules["transformer"].named_modules())
+        assert any(name.endswith("resolution_embedder") for name in names) == conditioned
+
+
+@pytest.mark.parametrize("option", ["steps", "trace_steps"])
+def test_pixart_does_not_sample_in_one_step(option: str) -> None:
+    flag = "--" + option.replace("_", "-")
+    with pytest.raises(UsageError, match=f"{flag} 1: pixart takes at least 2"):
+        build("pixart", **{option: 1})
+    assert build("pixart", **{option: 2}).run(unmarked).isfinite().all()
+
+
+def test_an_empty_text_is_one_token_and_padding() -> None:
+    tokens = words_tokenizer(5)("", padding="max_length")
+    assert tokens["attention_mask"] == [1, 0, 0, 0, 0]
+    assert words_tokenizer(5)("a photograph of a b c", truncation=True)["input_ids"][-1] == 2

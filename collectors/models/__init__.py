@@ -28,6 +28,7 @@ MODELS: Final[dict[str, str]] = {
     "sdxl": "tracekit.collectors.models.sdxl",
     "flux": "tracekit.collectors.models.flux",
     "sd3": "tracekit.collectors.models.sd3",
+    "pixart": "tracekit.collectors.models.pixart",
 }
 """The module of each model."""
 

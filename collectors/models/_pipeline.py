@@ -58,8 +58,9 @@ class PipelinePreset(Preset):
     """One published size: its parts, and what its pipeline is called with.
 
     `tiny_call` is what differs in a call for tests; sides of images are multiples of
-    `size_multiple` pixels, prompts have at most `most_prompt_tokens` (null: what the pipeline
-    says). `pipeline` is the class that runs it where that is not the model's.
+    `size_multiple` pixels, prompts have at most `most_prompt_tokens` (null: any number), sampling
+    takes at least `least_steps`. `pipeline` is the class that runs it where that is not the
+    model's.
     """
 
     parts: Mapping[str, Part]
@@ -67,6 +68,7 @@ class PipelinePreset(Preset):
     tiny_call: Mapping[str, Any]
     size_multiple: int = 8
     most_prompt_tokens: int | None = None
+    least_steps: int = 1
     pipeline: Any = None
 
 
@@ -122,6 +124,10 @@ class PipelineModel:
         length, most = options.prompt_tokens, preset.most_prompt_tokens
         if length is not None and most is not None and length > most:
             raise UsageError(f"--prompt-tokens {length}: {self.name} takes at most {most}")
+        for flag, steps in (("--steps", options.steps), ("--trace-steps", options.trace_steps)):
+            if steps is not None and steps < preset.least_steps:
+                least = preset.least_steps
+                raise UsageError(f"{flag} {steps}: {self.name} takes at least {least}")
 
     def made(self, options: ModelOptions) -> Any:
         """Return the pipeline, of random weights or of those in a folder, on the device."""
