@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     pytest.importorskip("transformers")
     for _module in MODELS.values():
         import_module(_module)
-    from transformers import T5EncoderModel
+    from transformers import PreTrainedModel, T5EncoderModel
 
     from tracekit.collectors.attention_inputs import AttentionReader
     from tracekit.collectors.labelling import attention_modules
@@ -88,15 +88,20 @@ def test_t5_written_out_keeps_its_bias_of_positions(masked: bool) -> None:
     assert torch.allclose(*results, atol=1e-5)
 
 
+@pytest.mark.parametrize("model", ["flux", "sd3", "pixart", "sdxl"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_t5_is_in_the_dtypes_that_loading_it_gives(dtype: Any, tmp_path: Path) -> None:
+def test_parts_are_in_the_dtypes_that_loading_them_gives(
+    model: str, dtype: Any, tmp_path: Path
+) -> None:
     options = dataclasses.replace(TINY, dtype=dtype)
-    made = make_part(Part(T5EncoderModel, T5_XXL, TINY_T5), options)
-    made.save_pretrained(tmp_path)
-    loaded = T5EncoderModel.from_pretrained(tmp_path, dtype=getattr(torch, dtype))
-    dtypes = [{name: p.dtype for name, p in one.named_parameters()} for one in (made, loaded)]
-    assert dtypes[0] == dtypes[1]
-    assert (torch.float32 in dtypes[0].values()) == (dtype == "float16")
+    for name, made in import_module(MODELS[model]).parts(options).items():
+        made.save_pretrained(tmp_path / name)
+        word = "dtype" if isinstance(made, PreTrainedModel) else "torch_dtype"
+        loaded = type(made).from_pretrained(tmp_path / name, **{word: getattr(torch, dtype)})
+        dtypes = [{key: t.dtype for key, t in one.state_dict().items()} for one in (made, loaded)]
+        assert dtypes[0] == dtypes[1], name
+        kept = dtype == "float16" and isinstance(made, T5EncoderModel)
+        assert (torch.float32 in dtypes[0].values()) == kept, name
 
 
 @pytest.mark.parametrize(
@@ -181,3 +186,59 @@ def test_an_empty_text_is_one_token_and_padding() -> None:
     tokens = words_tokenizer(5)("", padding="max_length")
     assert tokens["attention_mask"] == [1, 0, 0, 0, 0]
     assert words_tokenizer(5)("a photograph of a b c", truncation=True)["input_ids"][-1] == 2
+
+
+def test_the_stand_in_is_sdxl_and_says_that_all_of_it_is_assumed() -> None:
+    stand_in, sdxl = build("prod-image"), build("sdxl")
+    assert torch.equal(stand_in.run(unmarked), sdxl.run(unmarked))
+    config = stand_in.config
+    assert "not published" in config["about"]
+    assert set(config["assumed"]) == {*stand_in.modules, "scheduler", "inputs"}
+    definition = import_module(MODELS["prod-image"])
+    assert "unpublished" in definition.DESCRIPTION
+    assert "stand-in" in definition.__doc__
+
+
+def empty(*shape: int, dtype: Any = torch.bfloat16) -> Any:
+    return torch.empty(*shape, device="meta", dtype=dtype)
+
+
+def full_size_inputs(model: str) -> dict[str, Any]:
+    """What a denoiser is given in one step of its first preset, 1024 pixels and one image."""
+    whole = torch.int64
+    if model == "flux":
+        ids = {"img_ids": empty(4096, 3), "txt_ids": empty(512, 3)}
+        text = {"encoder_hidden_states": empty(1, 512, 4096), "pooled_projections": empty(1, 768)}
+        more = {"timestep": empty(1), "guidance": empty(1)}
+        return {"hidden_states": empty(1, 4096, 64), **ids, **text, **more}
+    if model == "sd3":
+        text = {"encoder_hidden_states": empty(2, 333, 4096), "pooled_projections": empty(2, 2048)}
+        return {"hidden_states": empty(2, 16, 128, 128), "timestep": empty(2), **text}
+    if model == "pixart":
+        sizes = {"resolution": empty(2, 2), "aspect_ratio": empty(2, 1)}
+        text = {"encoder_hidden_states": empty(2, 120, 4096), "added_cond_kwargs": sizes}
+        mask = {"encoder_attention_mask": empty(2, 120, dtype=whole)}
+        times = {"timestep": empty(2, dtype=whole)}
+        return {"hidden_states": empty(2, 4, 128, 128), **times, **text, **mask}
+    added = {"text_embeds": empty(2, 1280), "time_ids": empty(2, 6)}
+    text = {"encoder_hidden_states": empty(2, 77, 2048), "added_cond_kwargs": added}
+    return {"sample": empty(2, 4, 128, 128), "timestep": empty(1, dtype=whole), **text}
+
+
+@pytest.mark.parametrize(
+    ("model", "predicted"),
+    [
+        ("flux", (1, 4096, 64)),
+        ("sd3", (2, 16, 128, 128)),
+        ("pixart", (2, 8, 128, 128)),
+        ("sdxl", (2, 4, 128, 128)),
+    ],
+)
+def test_the_full_size_takes_the_published_shapes(model: str, predicted: tuple[int, ...]) -> None:
+    parts = import_module(MODELS[model]).parts(ModelOptions(device="meta"))
+    denoiser = parts.get("transformer", parts.get("unet"))
+    result = denoiser(**full_size_inputs(model), return_dict=False)[0]
+    assert tuple(result.shape) == predicted
+    channels = parts["vae"].config.latent_channels
+    pixels = parts["vae"].decode(empty(1, channels, 128, 128), return_dict=False)[0]
+    assert tuple(pixels.shape) == (1, 3, 1024, 1024)

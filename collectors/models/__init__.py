@@ -29,6 +29,7 @@ MODELS: Final[dict[str, str]] = {
     "flux": "tracekit.collectors.models.flux",
     "sd3": "tracekit.collectors.models.sd3",
     "pixart": "tracekit.collectors.models.pixart",
+    "prod-image": "tracekit.collectors.models.prod_image",
 }
 """The module of each model."""
 

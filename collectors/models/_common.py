@@ -112,7 +112,7 @@ def make_transformers(kind: Any, config: Any, options: ModelOptions, part: str =
         config._attn_implementation = attention
         with making(options):
             model = kind(config)
-        keep_in_float32(model, DTYPES[options.dtype])
+        as_loaded(model, DTYPES[options.dtype])
     else:
         folder = _part_folder(options.weights, part)
         model = _load(kind, folder, dtype=DTYPES[options.dtype], attn_implementation=attention)
@@ -132,12 +132,12 @@ def kept_in_float32(model: Any, dtype: torch.dtype) -> set[str]:
     return loose | strict
 
 
-def keep_in_float32(model: Any, dtype: torch.dtype) -> None:
-    """Let parameters of a new model be in float32 that would be so had it been loaded."""
+def as_loaded(model: Any, dtype: torch.dtype) -> None:
+    """Give what is stored of a new model the dtypes that it would have, had it been loaded."""
     kept = kept_in_float32(model, dtype)
-    for name, parameter in model.named_parameters():
-        if kept & set(name.split(".")):
-            parameter.data = parameter.data.to(torch.float32)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
 
 
 def _part_folder(weights: str, part: str) -> Path:

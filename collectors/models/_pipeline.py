@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 
 from tracekit.collectors.models._common import (
     DTYPES,
+    as_loaded,
     check,
     check_size,
     describe,
     device_of,
-    keep_in_float32,
     make_transformers,
     making,
 )
@@ -109,7 +109,7 @@ class PipelineModel:
             run=partial(_pixels, work.run),
             modules=modules_of(pipeline),
             stages={},
-            config={**config, "scheduler": type(scheduler).__name__},
+            config={**config, "about": preset.about, "scheduler": type(scheduler).__name__},
             run_traced=partial(_pixels, work.run_traced) if work.is_cut else None,
             compile_targets=denoisers_of(pipeline),
         )
@@ -146,7 +146,7 @@ class PipelineModel:
 def make_part(part: Part, options: ModelOptions) -> Any:
     """Return a component of this configuration with random weights, on the device.
 
-    What its class keeps in float32 is so here, as where weights are loaded.
+    Dtypes are those that loading it would give: what its class keeps in float32 is so here.
     """
     config = {**part.config, **(part.tiny if options.tiny else {})}
     if issubclass(part.kind, PreTrainedModel):
@@ -154,7 +154,7 @@ def make_part(part: Part, options: ModelOptions) -> Any:
         return make_transformers(part.kind, part.kind.config_class(**config), bare)
     with making(options):
         model = part.kind(**config)
-    keep_in_float32(model, DTYPES[options.dtype])
+    as_loaded(model, DTYPES[options.dtype])
     return model.to(device_of(options)).eval().requires_grad_(False)
 
 

@@ -37,7 +37,7 @@ from transformers import T5EncoderModel
 
 from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePreset
 from tracekit.collectors.models._presets import choose
-from tracekit.collectors.models._stable_diffusion import IMAGE_VAE, TINY_IMAGE_VAE
+from tracekit.collectors.models._stable_diffusion import IMAGE_VAE, SDXL_VAE, TINY_IMAGE_VAE
 from tracekit.collectors.models._text import T5_XXL, T5_XXL_PARAMETERS, TINY_T5, words_tokenizer
 from tracekit.collectors.workload import ModelOptions
 
@@ -90,7 +90,7 @@ TINY_CALL: Final = {
 
 
 def _preset(
-    about: str, pipeline: Any, tokens: int, *, scaling: float, conditions: bool
+    about: str, pipeline: Any, tokens: int, vae: dict[str, Any], *, conditions: bool
 ) -> PipelinePreset:
     transformer = TRANSFORMER | {"use_additional_conditions": conditions}
     return PipelinePreset(
@@ -99,7 +99,7 @@ def _preset(
         parts={
             "text_encoder": Part(T5EncoderModel, T5_XXL, TINY_T5),
             "transformer": Part(PixArtTransformer2DModel, transformer, TINY_TRANSFORMER),
-            "vae": Part(AutoencoderKL, IMAGE_VAE | {"scaling_factor": scaling}, TINY_IMAGE_VAE),
+            "vae": Part(AutoencoderKL, vae, TINY_IMAGE_VAE),
         },
         call=CALL | {"max_sequence_length": tokens},
         tiny_call=TINY_CALL,
@@ -113,10 +113,10 @@ def _preset(
 
 PRESETS: Final = {
     "alpha-1024": _preset(
-        "PixArt-α at 1024 px", PixArtAlphaPipeline, 120, scaling=0.18215, conditions=True
+        "PixArt-α at 1024 px", PixArtAlphaPipeline, 120, IMAGE_VAE, conditions=True
     ),
     "sigma-1024": _preset(
-        "PixArt-Σ at 1024 px", PixArtSigmaPipeline, 300, scaling=0.13025, conditions=False
+        "PixArt-Σ at 1024 px", PixArtSigmaPipeline, 300, SDXL_VAE, conditions=False
     ),
 }
 ATTENTION: Final = {
