@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -242,3 +244,11 @@ def test_the_full_size_takes_the_published_shapes(model: str, predicted: tuple[i
     channels = parts["vae"].config.latent_channels
     pixels = parts["vae"].decode(empty(1, channels, 128, 128), return_dict=False)[0]
     assert tuple(pixels.shape) == (1, 3, 1024, 1024)
+
+
+def test_models_are_listed_without_the_advice_of_libraries() -> None:
+    code = "import sys; from tracekit.cli import main; sys.argv[1:] = ['collect', '--list']; main()"
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(MODELS)

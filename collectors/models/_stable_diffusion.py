@@ -11,8 +11,8 @@ Dimensions are those of the configurations published with the weights:
   et al. (arXiv 2112.10752); `vae/config.json` of Stable Diffusion 1.5. 83.65 M parameters.
 * `SDXL_VAE`: the same, trained anew for SDXL: `vae/config.json` of its repository.
 * `IMAGE_VAE_16`: the same with latents of 16 channels and without the two convolutions around
-  them: Esser et al. (arXiv 2403.03206, section 2.3 and table 3); `vae/config.json` of SD 3 and
-  FLUX.1, which differ in `scaling_factor` and `shift_factor`. 83.82 M parameters.
+  them: Esser et al. (arXiv 2403.03206); `vae/config.json` of SD 3 and FLUX.1, which differ in
+  `scaling_factor` and `shift_factor`. 83.82 M parameters.
 """
 
 from __future__ import annotations
@@ -75,3 +75,7 @@ TINY_IMAGE_VAE: Final[dict[str, Any]] = {
     "layers_per_block": 1,
     "norm_num_groups": 4,
 }
+
+IMAGE_CALL: Final[dict[str, Any]] = {"height": 1024, "width": 1024}
+"""What a pipeline is called with for an image of the size that later models were trained on."""
+TINY_IMAGE_CALL: Final[dict[str, Any]] = {"height": 64, "width": 64, "num_inference_steps": 3}

@@ -36,8 +36,10 @@ from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePr
 from tracekit.collectors.models._presets import choose
 from tracekit.collectors.models._stable_diffusion import (
     CLIP_L,
+    IMAGE_CALL,
     IMAGE_VAE_16,
     TINY_CLIP,
+    TINY_IMAGE_CALL,
     TINY_IMAGE_VAE,
 )
 from tracekit.collectors.models._text import T5_XXL, T5_XXL_PARAMETERS, TINY_T5, words_tokenizer
@@ -79,13 +81,7 @@ SCHEDULERS: Final[dict[str, dict[str, Any]]] = {
     },
     "schnell": {"shift": 1.0},
 }
-CALL: Final = {"height": 1024, "width": 1024}
-TINY_CALL: Final = {
-    "height": 64,
-    "width": 64,
-    "num_inference_steps": 3,
-    "max_sequence_length": 16,
-}
+TINY_CALL: Final = TINY_IMAGE_CALL | {"max_sequence_length": 16}
 
 
 def _parts(**transformer: Any) -> dict[str, Part]:
@@ -105,10 +101,11 @@ PUBLISHED: Final = {
 }
 PRESETS: Final = {
     "dev": PipelinePreset(
-        about="FLUX.1 [dev] at 1024 px: 50 steps, guidance distilled",
+        about="FLUX.1 [dev] at 1024 px: guidance distilled",
         published=PUBLISHED,
         parts=_parts(),
-        call=CALL | {"num_inference_steps": 50, "guidance_scale": 3.5, "max_sequence_length": 512},
+        call=IMAGE_CALL
+        | {"num_inference_steps": 50, "guidance_scale": 3.5, "max_sequence_length": 512},
         tiny_call=TINY_CALL,
         size_multiple=16,
         most_prompt_tokens=512,
@@ -117,7 +114,8 @@ PRESETS: Final = {
         about="FLUX.1 [schnell] at 1024 px: distilled to 4 steps",
         published=PUBLISHED,
         parts=_parts(guidance_embeds=False),
-        call=CALL | {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256},
+        call=IMAGE_CALL
+        | {"num_inference_steps": 4, "guidance_scale": 0.0, "max_sequence_length": 256},
         tiny_call=TINY_CALL,
         size_multiple=16,
         most_prompt_tokens=256,

@@ -2,7 +2,7 @@
 
 Chen et al., *PixArt-α: Fast Training of Diffusion Transformer for Photorealistic Text-to-Image
 Synthesis* (arXiv 2310.00426): DiT-XL/2, 28 layers of width 1152, with self-attention over the
-image and cross-attention to the text in each, on 120 tokens of T5 (section 3.1; 0.6 B in table 2);
+image and cross-attention to the text in each, on 120 tokens of T5 (section 3.1; 0.6 B parameters);
 *PixArt-Σ* (arXiv 2403.04692): the same on 300 tokens of text, with the autoencoder of SDXL. A token
 of the image stands for 2 x 2 latents: 4096 at 1024 pixels.
 
@@ -37,7 +37,13 @@ from transformers import T5EncoderModel
 
 from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePreset
 from tracekit.collectors.models._presets import choose
-from tracekit.collectors.models._stable_diffusion import IMAGE_VAE, SDXL_VAE, TINY_IMAGE_VAE
+from tracekit.collectors.models._stable_diffusion import (
+    IMAGE_CALL,
+    IMAGE_VAE,
+    SDXL_VAE,
+    TINY_IMAGE_CALL,
+    TINY_IMAGE_VAE,
+)
 from tracekit.collectors.models._text import T5_XXL, T5_XXL_PARAMETERS, TINY_T5, words_tokenizer
 from tracekit.collectors.workload import ModelOptions
 
@@ -73,20 +79,13 @@ SCHEDULER: Final[dict[str, Any]] = {
     "solver_type": "midpoint",
     "timestep_spacing": "linspace",
 }
-CALL: Final = {
-    "height": 1024,
-    "width": 1024,
+CALL: Final = IMAGE_CALL | {
     "num_inference_steps": 20,
     "guidance_scale": 4.5,
     "clean_caption": False,
     "use_resolution_binning": False,
 }
-TINY_CALL: Final = {
-    "height": 64,
-    "width": 64,
-    "num_inference_steps": 3,
-    "max_sequence_length": 16,
-}
+TINY_CALL: Final = TINY_IMAGE_CALL | {"max_sequence_length": 16}
 
 
 def _preset(

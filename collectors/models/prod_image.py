@@ -18,14 +18,12 @@ from tracekit.collectors.models import sdxl
 from tracekit.collectors.models._pipeline import PipelineModel, PipelinePreset
 
 NAME: Final = "prod-image"
-DESCRIPTION: Final = (
-    "Stand-in for the study's unpublished production model: latent diffusion of SDXL's size (3.5 B)"
-)
+DESCRIPTION: Final = "Stand-in for an unpublished production model: latent diffusion of SDXL's size"
 
 _SDXL: Final = sdxl.PRESETS["base-1.0"]
 PRESETS: Final = {
-    "stand-in": PipelinePreset(
-        about="a stand-in of SDXL's size at 1024 px for a production model that is not published",
+    "sdxl-size": PipelinePreset(
+        about="stand-in for a model that is not published",
         published=_SDXL.published,
         assumed=(*_SDXL.parts, "scheduler", "inputs"),
         parts=_SDXL.parts,

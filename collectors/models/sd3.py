@@ -42,8 +42,10 @@ from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePr
 from tracekit.collectors.models._stable_diffusion import (
     CLIP_BIG_G,
     CLIP_L,
+    IMAGE_CALL,
     IMAGE_VAE_16,
     TINY_CLIP,
+    TINY_IMAGE_CALL,
     TINY_IMAGE_VAE,
 )
 from tracekit.collectors.models._text import T5_XXL, T5_XXL_PARAMETERS, TINY_T5, words_tokenizer
@@ -90,13 +92,8 @@ TINY_TRANSFORMER: Final[dict[str, Any]] = {
     "pos_embed_max_size": 16,
 }
 VAE: Final = IMAGE_VAE_16 | {"scaling_factor": 1.5305, "shift_factor": 0.0609}
-CALL: Final = {"height": 1024, "width": 1024, "max_sequence_length": 256}
-TINY_CALL: Final = {
-    "height": 64,
-    "width": 64,
-    "num_inference_steps": 3,
-    "max_sequence_length": 16,
-}
+CALL: Final = IMAGE_CALL | {"max_sequence_length": 256}
+TINY_CALL: Final = TINY_IMAGE_CALL | {"max_sequence_length": 16}
 
 
 def _preset(

@@ -31,8 +31,10 @@ from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePr
 from tracekit.collectors.models._stable_diffusion import (
     CLIP_BIG_G,
     CLIP_L,
+    IMAGE_CALL,
     SDXL_VAE,
     TINY_CLIP,
+    TINY_IMAGE_CALL,
     TINY_IMAGE_VAE,
 )
 from tracekit.collectors.models._text import words_tokenizer
@@ -83,8 +85,7 @@ PARTS: Final = {
     "unet": Part(UNet2DConditionModel, UNET, TINY_UNET),
     "vae": Part(AutoencoderKL, SDXL_VAE, TINY_IMAGE_VAE),
 }
-CALL: Final = {"height": 1024, "width": 1024, "num_inference_steps": 50, "guidance_scale": 5.0}
-TINY_CALL: Final = {"height": 64, "width": 64, "num_inference_steps": 3}
+CALL: Final = IMAGE_CALL | {"num_inference_steps": 50, "guidance_scale": 5.0}
 PRESETS: Final = {
     "base-1.0": PipelinePreset(
         about="SDXL base 1.0 at 1024 px",
@@ -96,7 +97,7 @@ PRESETS: Final = {
         },
         parts=PARTS,
         call=CALL,
-        tiny_call=TINY_CALL,
+        tiny_call=TINY_IMAGE_CALL,
     )
 }
 ATTENTION: Final = {
