@@ -179,7 +179,7 @@ def test_the_attention_asked_for_is_what_runs(model: str, attention: Any) -> Non
 def test_the_dtype_holds_for_the_weights_and_for_the_result(model: str) -> None:
     workload = build(model, dtype="bfloat16")
     for module in workload.modules.values():
-        kept = set(getattr(type(module), "_keep_in_fp32_modules", None) or ())
+        kept = _common.kept_in_float32(module, torch.bfloat16)
         for name, weight in module.named_parameters():
             dtype = torch.float32 if kept & set(name.split(".")) else torch.bfloat16
             assert weight.dtype == dtype, name
