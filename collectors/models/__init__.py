@@ -27,6 +27,8 @@ MODELS: Final[dict[str, str]] = {
     "make-a-video": "tracekit.collectors.models.make_a_video",
     "sdxl": "tracekit.collectors.models.sdxl",
     "parti": "tracekit.collectors.models.parti",
+    "muse": "tracekit.collectors.models.muse",
+    "phenaki": "tracekit.collectors.models.phenaki",
 }
 """The module of each model."""
 

@@ -28,7 +28,8 @@ both prompts, the empty one first; the decoder's first step computes the keys an
 text, all later ones reuse them. Decoding step i attends to i + 1 image tokens; how a part of the
 steps is recorded says `_decoding`.
 
-`size` is the side of the enlarged image; its 32nd part is the side of the grid of tokens.
+`size` is the side of the enlarged image; its 32nd part is the side of the grid of tokens, and there
+are positions for as many as it has.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ from tracekit.collectors.models._common import (
 from tracekit.collectors.models._decoding import FilledCaches
 from tracekit.collectors.models._parti import ImageDecoder, SuperResolution
 from tracekit.collectors.models._presets import Preset, choose
+from tracekit.collectors.models._token_decoders import ViTDecoder
 from tracekit.collectors.models._tokens import Draws, guided
-from tracekit.collectors.models._vit_decoders import ViTDecoder
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
 from tracekit.errors import UsageError
 
@@ -72,7 +73,6 @@ VAE: Final[dict[str, Any]] = {
     "feed_forward": 5120,
     "codes": IMAGE_WORDS,
     "code_width": 32,
-    "side": SIDE,
     "patch": 8,
 }
 SUPER_RESOLUTION: Final[dict[str, Any]] = {"width": 128, "blocks": 12, "expansion": 4, "stages": 2}
@@ -234,16 +234,21 @@ def parts(options: ModelOptions) -> dict[str, Any]:
     if options.tiny:
         preset, words, image_words = TINY, 1000, TINY_IMAGE_WORDS
         vae, super_resolution = TINY_VAE, TINY_SUPER_RESOLUTION
+    side = _size(options) // PIXELS_OF_TOKEN
     text = _config(preset, words, TEXT_TOKENS)
-    image = _config(preset, image_words + 1, SIDE**2)
+    image = _config(preset, image_words + 1, side**2)
     return {
         "text_encoder": make_transformers(MBartEncoder, text, options, "text_encoder"),
         "decoder": make_transformers(ImageDecoder, image, options, "decoder"),
-        "vae": make_diffusers(ViTDecoder, vae, options, "vae"),
+        "vae": make_diffusers(ViTDecoder, vae | {"side": side}, options, "vae"),
         "super_resolution": make_diffusers(
             SuperResolution, super_resolution, options, "super_resolution"
         ),
     }
+
+
+def _size(options: ModelOptions) -> int:
+    return options.size or (TINY_SIZE if options.tiny else SIZE)
 
 
 def _config(preset: PartiPreset, words: int, positions: int) -> MBartConfig:
@@ -267,10 +272,15 @@ def build(options: ModelOptions) -> Workload:
     """Return one text-to-image inference; its result is (batch, 3, size, size), from 0 to 1."""
     check(options, NAME, ignores=("frames", "steps", "new_tokens"))
     name, preset = choose(PRESETS, options, NAME)
-    size = options.size or (TINY_SIZE if options.tiny else SIZE)
+    size = _size(options)
     length = options.prompt_tokens or TEXT_TOKENS
-    _check_sizes(size, length)
+    check_size(size, PIXELS_OF_TOKEN)
+    if length > TEXT_TOKENS:
+        raise UsageError(f"--prompt-tokens {length}: the text encoder takes at most {TEXT_TOKENS}")
     models = parts(options)
+    most = models["vae"].config.side * PIXELS_OF_TOKEN
+    if size > most:
+        raise UsageError(f"--size {size}: the weights know images of at most {most}")
     with making(options):
         words = models["text_encoder"].config.vocab_size
         prompts = torch.randint(words, (2 * options.batch, length))
@@ -300,11 +310,3 @@ def build(options: ModelOptions) -> Workload:
         traced_stages={**stages, "decode": traced} if partly else {},
         compile_targets=("decoder",),
     )
-
-
-def _check_sizes(size: int, length: int) -> None:
-    check_size(size, PIXELS_OF_TOKEN)
-    if size > SIZE:
-        raise UsageError(f"--size {size}: {NAME} makes images of at most {SIZE}")
-    if length > TEXT_TOKENS:
-        raise UsageError(f"--prompt-tokens {length}: the text encoder takes at most {TEXT_TOKENS}")
