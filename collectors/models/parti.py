@@ -297,15 +297,20 @@ def build(options: ModelOptions) -> Workload:
         "guidance_scale": GUIDANCE,
         "temperature": 1.0,
     }
-    stages = {"text_encoder": 1, "decode": side**2, "vae_decode": 1, "super_resolution": 1}
-    traced = len(spread(side**2, options.trace_steps))
-    partly = traced < side**2
+    return _workload(generation, describe(models, inputs, options, assumed=preset.assumed))
+
+
+def _workload(generation: Generation, config: Mapping[str, Any]) -> Workload:
+    total = generation.side**2
+    stages = {"text_encoder": 1, "decode": total, "vae_decode": 1, "super_resolution": 1}
+    traced = len(spread(total, generation.options.trace_steps))
+    partly = traced < total
     return Workload(
         name=NAME,
         run=generation.run,
-        modules=models,
+        modules=dict(generation.parts),
         stages=stages,
-        config=describe(models, inputs, options, assumed=preset.assumed),
+        config=config,
         run_traced=generation.run_traced if partly else None,
         traced_stages={**stages, "decode": traced} if partly else {},
         compile_targets=("decoder",),
