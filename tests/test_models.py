@@ -267,7 +267,7 @@ def test_the_configuration_is_complete_and_json(model: str) -> None:
     counts = {n: sum(p.numel() for p in m.parameters()) for n, m in workload.modules.items()}
     assert config["parameters"] == {**counts, "total": sum(counts.values())}
     for part in workload.modules:
-        assert len(config[part]) > 10
+        assert config[part]
     for name in config["assumed"]:
         part, _, key = name.partition(".")
         assert part in config

@@ -31,6 +31,9 @@ MODELS: Final[dict[str, str]] = {
     "sd3": "tracekit.collectors.models.sd3",
     "pixart": "tracekit.collectors.models.pixart",
     "prod-image": "tracekit.collectors.models.prod_image",
+    "parti": "tracekit.collectors.models.parti",
+    "muse": "tracekit.collectors.models.muse",
+    "phenaki": "tracekit.collectors.models.phenaki",
 }
 """The module of each model."""
 

@@ -53,6 +53,12 @@ def check_size(size: int, multiple: int = 8) -> None:
         raise UsageError(f"--size {size}: it must be a multiple of {multiple}")
 
 
+def check_frames(frames: int, multiple: int = 1) -> None:
+    """Refuse a video's length that is not one frame more than a multiple of what is compressed."""
+    if (frames - 1) % multiple:
+        raise UsageError(f"--frames {frames}: it must be one more than a multiple of {multiple}")
+
+
 def device_of(options: ModelOptions) -> torch.device:
     """Return the device asked for, or raise: unknown to torch, or not in this machine."""
     try:
