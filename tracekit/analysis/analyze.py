@@ -15,7 +15,7 @@ from tracekit.analysis.breakdown import (
     total_time,
 )
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
-from tracekit.analysis.idle import LISTED_GAPS, idle_gaps
+from tracekit.analysis.idle import LISTED_GAPS, idle_time
 from tracekit.analysis.stages import stage_times, with_true_steps
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
@@ -59,7 +59,7 @@ def analyze_table(
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
         attention=attention_times(table),
-        idle=idle_gaps(table, None if list_all else LISTED_GAPS),
+        idle=idle_time(table, None if list_all else LISTED_GAPS),
         roofline=None,
         left_out=(*_left_out(table), *correction.left_out),
     )
