@@ -99,9 +99,7 @@ def test_what_the_host_did_is_told_apart(tmp_path: Path) -> None:
 def test_what_other_threads_do_is_no_cause(tmp_path: Path) -> None:
     b = two_kernels(1_160)
     b.launch(1_000, 9, dur=300, tid=2, name="cudaDeviceSynchronize")
-    b.add(
-        ph="X", cat="overhead", name="Buffer Flush", pid=b.pid, tid=2, ts=1.0, dur=0.3, args={}
-    )
+    b.add(ph="X", cat="overhead", name="Buffer Flush", pid=b.pid, tid=2, ts=1.0, dur=0.3, args={})
     assert times(analyzed(b, tmp_path)) == {"host_late": 60, "launch_latency": 40}
 
 
@@ -153,8 +151,7 @@ def test_a_function_of_the_users_own_is_blamed(tmp_path: Path) -> None:
             dur=dur / 1e3, args={"Python id": start, "Python parent id": 0},
         )  # fmt: skip
     found = {
-        (row.python, row.caller, row.is_own): row.time_ns
-        for row in culprits(analyzed(b, tmp_path))
+        (row.python, row.caller, row.is_own): row.time_ns for row in culprits(analyzed(b, tmp_path))
     }
     assert found == {
         ("my/data.py(7): load_batch", "my/data.py(7): load_batch", True): 20,

@@ -102,7 +102,7 @@ def _row(
         annotation=text(int(places.annotation[at])),
         python=text(int(places.python[at])),
         caller=text(int(places.caller[at])),
-        is_own=0 <= places.python[at] == places.caller[at],
+        is_own=bool(0 <= places.python[at] == places.caller[at]),
         time_ns=time_ns,
         gaps=gaps,
     )

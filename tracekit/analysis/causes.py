@@ -87,7 +87,8 @@ def cut_by_cause(table: KernelTable, gaps: Gaps) -> Pieces:
     thread[known] = calls.thread[launch[known]]
     called[known] = calls.start_ns[launch[known]]
     returned[known] = calls.end_ns[launch[known]]
-    in_time = (returned <= gaps.start_ns) | (launch == linked.launch[gaps.before])
+    follows = (launch == linked.launch[gaps.before]) & (gaps.before != gaps.after)
+    in_time = (returned <= gaps.start_ns) | follows
     late_until = np.where(
         known & ~in_time, np.clip(called, gaps.start_ns, gaps.end_ns), gaps.start_ns
     )

@@ -43,9 +43,7 @@ def _by_cause(by_gap: IntArray) -> tuple[CauseTime, ...]:
     )
 
 
-def _listed(
-    table: KernelTable, gaps: Gaps, by_gap: IntArray, limit: int | None
-) -> tuple[Gap, ...]:
+def _listed(table: KernelTable, gaps: Gaps, by_gap: IntArray, limit: int | None) -> tuple[Gap, ...]:
     largest = np.lexsort((gaps.start_ns, -gaps.dur_ns))[:limit]
     device, before, after = table.device, gaps.before, gaps.after
     cause = by_gap.argmax(axis=1) if len(gaps) else np.empty(0, np.int64)

@@ -105,7 +105,8 @@ class Pace:
     def without_waits(self, scale: float = 0.0) -> Paced:
         """Return the run where no call waits for the device."""
         host = replace(self.host, waits=self.host.waits[:0], returns=self.host.returns[:0])
-        bare = replace(self, host=host, wait_after=self.wait_after[:0], return_ns=self.return_ns[:0])
+        none = self.wait_after[:0]
+        bare = replace(self, host=host, wait_after=none, return_ns=none)
         return _run(bare, self.host.paced(scale), self.device)
 
     def _device(self, dur_ns: IntArray | None) -> Device:

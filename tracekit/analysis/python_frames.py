@@ -15,12 +15,12 @@ from tracekit.trace import BoolArray, CodeArray, IntArray, Trace
 
 _FUNCTION: Final = re.compile(r"^(?P<file>[^()]*\.pyx?)\(\d+\): ")
 _INSTALLED: Final = re.compile(r"(?:^|/)(?:site-packages|dist-packages)/|(?:^|/)lib/python\d")
-_FRAMEWORKS: Final = frozenset(
-    ("torch", "torchvision", "torchaudio", "diffusers", "transformers", "accelerate", "peft")
-    + ("xformers", "flash_attn", "triton", "deepspeed", "lightning", "pytorch_lightning", "timm")
-    + ("numpy", "PIL", "einops", "safetensors", "huggingface_hub", "tqdm", "functorch", "apex")
-    + ("transformer_engine", "torchao", "bitsandbytes", "tokenizers", "tracekit", "_pytest")
-)
+_FRAMEWORKS: Final = {
+    *("torch", "torchvision", "torchaudio", "functorch", "triton", "diffusers", "transformers"),
+    *("accelerate", "peft", "xformers", "flash_attn", "deepspeed", "lightning", "timm", "numpy"),
+    *("PIL", "einops", "safetensors", "huggingface_hub", "tokenizers", "tqdm", "apex", "torchao"),
+    *("transformer_engine", "bitsandbytes", "pytorch_lightning", "tracekit", "_pytest"),
+}
 """Packages whose code is not the user's; profilers write paths below where packages lie."""
 
 
