@@ -29,6 +29,8 @@ _PAUSE_NS: Final = 1_000
 """Launch latency and pause between queued kernels where a trace has none to measure: usual values
 of eager CUDA, 3 to 5 µs and about 1 µs in the traces of `examples/`."""
 
+_NEVER_NS: Final = -(1 << 61)
+
 
 @dataclass(frozen=True, slots=True)
 class EventCosts:
@@ -76,6 +78,8 @@ class Device:
     latency_ns: IntArray
     offset_ns: IntArray
     pause_ns: IntArray
+    first_ns: int
+    """Start of the first one after the run's begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +161,18 @@ def _host(
     place[order] = np.arange(len(order))
     first, second = 1 + len(launches), 1 + len(launches) + len(waits)
     entered, left = place[first:second], place[second:]
+    # While one thread waits another may launch: then the host does not wait.
+    alone = left == entered + 1
+    entered, left = entered[alone], left[alone]
     by_time = np.argsort(entered, kind="stable")
     time_ns = times[order]
     gap_ns = np.diff(time_ns, prepend=time_ns[:1])
-    waiting = np.zeros(len(order) + 1, np.int64)
-    np.add.at(waiting, entered + 1, 1)
-    np.add.at(waiting, left + 1, -1)
-    gap_ns[np.cumsum(waiting[:-1]) > 0] = 0
+    gap_ns[left] = 0
     events, costs_ns = _costs(linked.trace, threads, costs)
     spent = np.append(0.0, np.cumsum(costs_ns))
     cost_ns = np.diff(spent[np.searchsorted(events, time_ns, side="left")], prepend=0.0)
     cost_ns[0] = 0.0
-    point = np.where(of_row >= 0, place[1 + np.maximum(of_row, 0)], -1)
+    point = np.where(of_row >= 0, np.append(place, -1)[1 + np.maximum(of_row, 0)], -1)
     host = Host(time_ns, gap_ns, cost_ns, entered[by_time], left[by_time])
     return host, point
 
@@ -223,7 +227,8 @@ def _device(table: KernelTable, rows: IntArray, point: IntArray, host: Host) -> 
     offset = np.minimum(start, before) - earlier + pause_ns
     latency_ns = np.where(was_late, lag, np.minimum(lag, latency))
     latency_ns[0] = lag[0]
-    return Device(rows, dur, point, latency_ns, offset, pause_ns)
+    first_ns = int(start[0] - host.time_ns[0])
+    return Device(rows, dur, point, latency_ns, offset, pause_ns, first_ns)
 
 
 def _usual(values: IntArray, otherwise: int) -> int:
@@ -260,17 +265,21 @@ def _parts(host: Host, device: Device) -> IntArray:
 def _run(pace: Pace, host_ns: IntArray, device: Device) -> Paced:
     """Let the host and the device go on in turn, from one wait of the host to the next."""
     host, count = pace.host, len(device.rows)
-    part = _parts(host, device)
+    issued_in = np.searchsorted(host.waits, device.point, side="right")
+    part = np.maximum.accumulate(issued_in)
+    shifts = np.zeros(len(host.waits) + 1, np.int64)
     bounds = np.searchsorted(part, np.arange(len(host.waits) + 2))
     reach = np.cumsum(device.offset_ns)
     start = np.empty(count, np.int64)
     launch = np.empty(count, np.int64)
-    shift, previous = 0, np.iinfo(np.int64).min // 2
+    # What no known call issued keeps its place after the one before, the first its own.
+    previous = device.first_ns if device.point[0] < 0 else _NEVER_NS
     for number in range(len(host.waits) + 1):
         low, high = int(bounds[number]), int(bounds[number + 1])
         if high > low:
             has = device.point[low:high] >= 0
-            issued = np.where(has, host_ns[np.maximum(device.point[low:high], 0)] + shift, 0)
+            called = host_ns[np.maximum(device.point[low:high], 0)]
+            issued = np.where(has, called + shifts[issued_in[low:high]], 0)
             launch[low:high] = issued
             earliest = np.where(has, issued + device.latency_ns[low:high], previous)
             floor = previous - (reach[low - 1] if low else 0)
@@ -278,9 +287,10 @@ def _run(pace: Pace, host_ns: IntArray, device: Device) -> Paced:
             start[low:high] = lead + reach[low:high]
             previous = int(start[high - 1])
         if number < len(host.waits):
-            shift = _after_wait(pace, number, host_ns, shift, start, device.dur_ns)
+            shift = int(shifts[number])
+            shifts[number + 1] = _after_wait(pace, number, host_ns, shift, start, device.dur_ns)
     last = int((start + device.dur_ns).max()) if count else 0
-    return Paced(start, launch, max(last, int(host_ns[-1]) + shift))
+    return Paced(start, launch, max(last, int(host_ns[-1] + shifts[-1])))
 
 
 def _after_wait(
