@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.reports import sentences
-from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw
+from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
 from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
 from tracekit.reports.sentences import plural
@@ -23,7 +23,7 @@ from tracekit.reports.text_tables import (
     stages_table,
 )
 from tracekit.results import Analysis, AnalysisSet
-from tracekit.units import format_count
+from tracekit.units import MISSING, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         causes_table(result, width),
         culprits_table(result),
         gaps_table(result),
+        _advice(result),
         _left_out([result]),
     ]
 
@@ -101,6 +102,17 @@ def _head(title: str, subject: str, width: int, *, cpu_only: bool) -> Renderable
 
 def _answer(*lines: str | None) -> RenderableType:
     return Group(*(Text(line) for line in lines if line is not None))
+
+
+def _advice(result: Analysis) -> RenderableType | None:
+    """Return what to do, by gain; each gain is a bound."""
+    if not result.advice:
+        return None
+    drawn = table("What to do", "At most", wide=(0,))
+    for row in result.advice:
+        gain = MISSING if row.speedup is None else f"{row.speedup:.2f}x"
+        drawn.add_row(Text(clean(row.text)), gain)
+    return drawn
 
 
 def _notes(lines: Sequence[str]) -> RenderableType | None:

@@ -225,6 +225,26 @@ class IdleResult:
 
 
 @dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A bound on the wall time of the run, or of a stage (`scope`), under one assumption."""
+
+    name: str
+    scope: str
+    wall_ns: int
+    speedup: float
+    assumption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One thing to do: a sentence, what it would give at most, and the numbers behind it."""
+
+    text: str
+    speedup: float | None
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """Events of the file that no table holds, with the reason."""
 
@@ -273,8 +293,8 @@ class Analysis:
     idle: IdleResult
     roofline: dict[str, Any] | None
     blocks: tuple[dict[str, Any], ...] = ()
-    what_if: tuple[dict[str, Any], ...] = ()
-    advice: tuple[dict[str, Any], ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
+    advice: tuple[Advice, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     schema: str = field(default=SCHEMA)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tracekit.analysis.advice import advice
 from tracekit.analysis.attention import attention_times
 from tracekit.analysis.breakdown import (
     category_times,
@@ -21,6 +22,7 @@ from tracekit.analysis.idle import LISTED_GAPS, idle_time
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.stages import stage_times, with_true_steps
 from tracekit.analysis.undilated import undilated
+from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
     Analysis,
@@ -54,19 +56,24 @@ def analyze_table(
     if beside is not None:
         correction = measured_times(table, stages, beside)
         stages, warnings = with_true_steps(stages, beside.record.manifest)
+    corrected = _with_causes(table, correction.corrected, limit)
+    idle = idle_time(table, limit)
+    bounds = what_if(table, corrected, COSTS)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
         devices=devices,
-        corrected=_with_causes(table, correction.corrected, limit),
+        corrected=corrected,
         categories=category_times(table),
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
         attention=attention_times(table),
-        idle=idle_time(table, limit),
+        idle=idle,
         roofline=None,
+        what_if=bounds,
+        advice=advice(bounds, idle, corrected),
         left_out=(*_left_out(table), *correction.left_out),
     )
 

@@ -113,6 +113,21 @@ class Pace:
         bare = replace(self, host=host, wait_after=none, return_ns=none)
         return _run(bare, self.host.paced(scale), self.device)
 
+    def alone(self, pause_ns: int) -> Paced:
+        """Return the run where the device never waits for the host, as in one graph of it all.
+
+        The device's own pause between two activities is at most `pause_ns`.
+        """
+        device = self.device
+        pause = np.minimum(device.pause_ns, pause_ns)
+        nowhere = np.full(len(device.rows), -1, np.int64)
+        offset = device.offset_ns - device.pause_ns + pause
+        device = replace(device, point=nowhere, offset_ns=offset, pause_ns=pause, first_ns=0)
+        host = replace(self.host, waits=self.host.waits[:0], returns=self.host.returns[:0])
+        none = self.wait_after[:0]
+        bare = replace(self, host=host, wait_after=none, return_ns=none)
+        return _run(bare, np.zeros_like(self.host.time_ns), device)
+
     def _device(self, dur_ns: IntArray | None) -> Device:
         """Return the device with activities of other lengths, what follows them moved alike."""
         if dur_ns is None:
