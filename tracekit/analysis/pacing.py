@@ -87,6 +87,7 @@ class Paced:
     """What became of a device: starts and launches in ns after the run's begin, and its end."""
 
     start_ns: IntArray
+    dur_ns: IntArray
     launch_ns: IntArray
     end_ns: int
 
@@ -305,7 +306,7 @@ def _run(pace: Pace, host_ns: IntArray, device: Device) -> Paced:
             shift = int(shifts[number])
             shifts[number + 1] = _after_wait(pace, number, host_ns, shift, start, device.dur_ns)
     last = int((start + device.dur_ns).max()) if count else 0
-    return Paced(start, launch, max(last, int(host_ns[-1] + shifts[-1])))
+    return Paced(start, device.dur_ns, launch, max(last, int(host_ns[-1] + shifts[-1])))
 
 
 def _after_wait(

@@ -58,7 +58,7 @@ def what_if(
         stage,
         names,
         table.category[rows].astype(np.int64),
-        _walls(pace, pace.run(scale), stage, len(names)),
+        _walls(pace.run(scale), stage, len(names)),
     )
     return tuple(_bounds(base))
 
@@ -97,7 +97,7 @@ def _bounds(base: _Base) -> Iterator[WhatIf]:
 
 
 def _compared(base: _Base, name: str, run: Paced, assumption: str) -> Iterator[WhatIf]:
-    walls = _walls(base.pace, run, base.stage, len(base.names))
+    walls = _walls(run, base.stage, len(base.names))
     before, after = int(base.walls.sum()), int(walls.sum())
     if before and after:
         yield WhatIf(name, RUN, after, before / after, assumption)
@@ -107,9 +107,9 @@ def _compared(base: _Base, name: str, run: Paced, assumption: str) -> Iterator[W
             yield WhatIf(name, stage, becomes, was / becomes, assumption)
 
 
-def _walls(pace: Pace, run: Paced, stage: IntArray, stages: int) -> IntArray:
+def _walls(run: Paced, stage: IntArray, stages: int) -> IntArray:
     """Return the time of each stage; the last row is outside of all, with the run's own end."""
-    reach = np.maximum.accumulate(run.start_ns + pace.device.dur_ns)
+    reach = np.maximum.accumulate(run.start_ns + run.dur_ns)
     walls = np.zeros(stages + 1, np.int64)
     np.add.at(walls, stage, np.diff(reach, prepend=0))
     walls[-1] += max(0, run.end_ns - int(reach[-1])) if len(reach) else 0
