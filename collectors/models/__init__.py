@@ -26,6 +26,7 @@ MODELS: Final[dict[str, str]] = {
     "llama": "tracekit.collectors.models.llama",
     "make-a-video": "tracekit.collectors.models.make_a_video",
     "sdxl": "tracekit.collectors.models.sdxl",
+    "wan": "tracekit.collectors.models.wan",
 }
 """The module of each model."""
 

@@ -53,6 +53,12 @@ def check_size(size: int, multiple: int = 8) -> None:
         raise UsageError(f"--size {size}: it must be a multiple of {multiple}")
 
 
+def check_frames(frames: int, multiple: int = 1) -> None:
+    """Refuse a video's length that is not one frame more than a multiple of what is compressed."""
+    if (frames - 1) % multiple:
+        raise UsageError(f"--frames {frames}: it must be one more than a multiple of {multiple}")
+
+
 def device_of(options: ModelOptions) -> torch.device:
     """Return the device asked for, or raise: unknown to torch, or not in this machine."""
     try:
@@ -145,8 +151,10 @@ def _written_out(
     scaling = more.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(-1, -2)) * scale
-    if attention_mask is not None:
-        scores = scores + attention_mask
+    # T5 and its kind have a bias for each distance, of their own beside the mask.
+    for added in (more.get("position_bias"), attention_mask):
+        if added is not None:
+            scores = scores + added
     output = torch.matmul(scores.softmax(dim=-1), value)
     return output.transpose(1, 2).contiguous(), None
 

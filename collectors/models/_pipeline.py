@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from tracekit.collectors.models._common import (
     check,
+    check_frames,
     check_size,
     describe,
     device_of,
@@ -30,13 +31,13 @@ from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
 from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
 
-_ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "size": ("height", "width"),
-    "frames": ("num_frames",),
-    "steps": ("num_inference_steps",),
-    "prompt_tokens": ("max_sequence_length",),
+_ARGUMENTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "size": (("height", "width"),),
+    "frames": (("num_frames",), ("video_length",)),
+    "steps": (("num_inference_steps",),),
+    "prompt_tokens": (("max_sequence_length",),),
 }
-"""The arguments of a pipeline's call that each of our options sets."""
+"""The arguments of a pipeline's call that each of our options sets, in the first form it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,14 @@ class PipelinePreset(Preset):
     """One published size: its parts, and what its pipeline is called with.
 
     `tiny_call` is what differs in a call for tests; sides of images are multiples of
-    `size_multiple` pixels.
+    `size_multiple` pixels, and a video has one frame more than a multiple of `frame_multiple`.
     """
 
     parts: Mapping[str, Part]
     call: Mapping[str, Any]
     tiny_call: Mapping[str, Any]
     size_multiple: int = 8
+    frame_multiple: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +89,19 @@ class PipelineModel:
     def build(self, options: ModelOptions) -> Workload:
         """Return one call of the pipeline; its result are pixels, from 0 to 1."""
         name, preset = choose(self.presets, options, self.name)
-        taken = inspect.signature(self.pipeline.__call__).parameters
-        unused = [one for one, names in _ARGUMENTS.items() if not set(names) <= taken.keys()]
-        check(options, self.name, ignores=(*unused, "new_tokens"))
+        taken = _arguments_of(self.pipeline)
+        check(options, self.name, ignores=(*(_ARGUMENTS.keys() - taken.keys()), "new_tokens"))
         if options.size is not None:
             check_size(options.size, preset.size_multiple)
+        if options.frames is not None:
+            check_frames(options.frames, preset.frame_multiple)
         pipeline = self.made(options)
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
         bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
         arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
-        call = call_of(pipeline, PipelineOptions("", bare, None, arguments | _given(options)))
+        call = call_of(
+            pipeline, PipelineOptions("", bare, None, arguments | _given(options, taken))
+        )
         inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
         work = PipelineWork(pipeline, call, PipelineOptions("", bare))
         scheduler = getattr(pipeline, "scheduler", None)
@@ -141,14 +146,24 @@ def make_part(part: Part, options: ModelOptions) -> Any:
     return model.to(device_of(options)).eval().requires_grad_(False)
 
 
-def _given(options: ModelOptions) -> dict[str, Any]:
+def _arguments_of(pipeline: Any) -> dict[str, tuple[str, ...]]:
+    """Return the arguments of a pipeline's call that our options set, of those that it has."""
+    taken = inspect.signature(pipeline.__call__).parameters.keys()
+    forms = {
+        option: next((names for names in known if set(names) <= taken), None)
+        for option, known in _ARGUMENTS.items()
+    }
+    return {option: names for option, names in forms.items() if names is not None}
+
+
+def _given(options: ModelOptions, arguments: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return the arguments that options of the command line stand for."""
-    values = {name: getattr(options, name) for name in _ARGUMENTS}
+    values = {option: getattr(options, option) for option in arguments}
     return {
-        argument: value
-        for name, value in values.items()
+        name: value
+        for option, value in values.items()
         if value is not None
-        for argument in _ARGUMENTS[name]
+        for name in arguments[option]
     }
 
 

@@ -1,0 +1,163 @@
+"""The models of videos: shapes, labels of attention at any size, options, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tracekit.collectors.labelling import labelled
+from tracekit.collectors.models import MODELS, load_builder
+from tracekit.collectors.workload import ModelOptions, Workload
+from tracekit.errors import UsageError
+from tracekit.labels import AttentionLabel, parse_attention
+
+torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("diffusers")
+    pytest.importorskip("transformers")
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
+SHAPES = {
+    "wan": (1, 5, 3, 32, 48),
+}
+"""What a tiny video is: batch, frames, channels, height, width."""
+PRESETS = [(model, preset) for model in SHAPES for preset in import_module(MODELS[model]).PRESETS]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def module_of(model: str) -> ModuleType:
+    return import_module(MODELS[model])
+
+
+def build(model: str, **changes: Any) -> Workload:
+    return load_builder(model)(dataclasses.replace(TINY, **changes))
+
+
+def video_of(workload: Workload) -> tuple[Any, list[tuple[str, int | None]]]:
+    """Run once and return the pixels, and the stages as they were marked."""
+    stages: list[tuple[str, int | None]] = []
+
+    @contextmanager
+    def marker(name: str, step: int | None = None) -> Iterator[None]:
+        stages.append((name, step))
+        yield
+
+    return workload.run(marker), stages
+
+
+def labels_of(workload: Workload) -> list[AttentionLabel]:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with labelled(workload.modules), torch.profiler.profile(activities=cpu) as profiler:
+        video_of(workload)
+    found = [parse_attention(event.name) for event in profiler.events()]
+    return [label for label in found if label is not None]
+
+
+@pytest.mark.parametrize(("model", "preset"), PRESETS)
+def test_each_size_has_its_shape_its_stages_and_its_attention(model: str, preset: str) -> None:
+    module = module_of(model)
+    workload = build(model, preset=preset)
+    video, stages = video_of(workload)
+    assert tuple(video.shape)[2:] == SHAPES[model][2:]
+    assert 0 <= video.min() < video.max() <= 1
+    assert tuple(dict.fromkeys(name for name, _ in stages)) == module.STAGES
+    steps = [step for name, step in stages if name == "denoise"]
+    assert steps == list(range(workload.config["inputs"]["num_inference_steps"]))
+    found: dict[str, set[tuple[str | None, str | None]]] = {}
+    for label in labels_of(workload):
+        found.setdefault(label.path.partition(".")[0], set()).add((label.kind, label.axis))
+    assert found == module.ATTENTION
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_the_first_size_is_the_default(model: str) -> None:
+    first = next(iter(module_of(model).PRESETS))
+    workload = build(model)
+    assert workload.config["inputs"]["preset"] == first
+    assert tuple(video_of(workload)[0].shape) == SHAPES[model]
+
+
+@pytest.mark.parametrize(("model", "preset"), PRESETS)
+def test_the_full_size_is_the_published_one(model: str, preset: str) -> None:
+    module = module_of(model)
+    parts = module.parts(ModelOptions(device="meta", preset=preset))
+    published = module.PRESETS[preset].published
+    assert parts.keys() == published.keys()
+    for name, part in parts.items():
+        count = sum(parameter.numel() for parameter in part.parameters())
+        assert count == pytest.approx(published[name], rel=0.05), name
+
+
+@pytest.mark.parametrize("model", SHAPES)
+def test_attention_written_out_gives_the_same_video(model: str) -> None:
+    fused, written_out = (video_of(build(model, attention=how))[0] for how in ("auto", "eager"))
+    assert torch.allclose(fused, written_out, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", SHAPES)
+@pytest.mark.parametrize("attention", ["auto", "eager"])
+def test_it_runs_in_half_precision(model: str, attention: Any) -> None:
+    video, _ = video_of(build(model, dtype="bfloat16", attention=attention))
+    assert video.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "shape"),
+    [
+        ("wan", {"frames": 9, "size": 64, "batch": 2}, (2, 9, 3, 64, 64)),
+    ],
+)
+def test_the_video_asked_for_is_what_comes(
+    model: str, changes: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    assert tuple(video_of(build(model, steps=1, **changes))[0].shape) == shape
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "says"),
+    [
+        ("wan", {"frames": 8}, "--frames 8: it must be one more than a multiple of 4"),
+        ("wan", {"size": 40}, "--size 40: it must be a multiple of 16"),
+        ("wan", {"new_tokens": 3}, "no use for --new-tokens"),
+        ("wan", {"preset": "14B"}, "did you mean 14b"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    model: str, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        build(model, **changes)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_text_is_attended_by_every_patch_of_wan() -> None:
+    """2 latent frames of 2 by 3 patches, 16 tokens of text; the autoencoder sees 4 by 6."""
+    lengths = {
+        (label.path.split(".")[0], label.kind): (label.query_length, label.key_length)
+        for label in labels_of(build("wan"))
+    }
+    assert lengths == {
+        ("text_encoder", "self"): (16, 16),
+        ("transformer", "self"): (12, 12),
+        ("transformer", "cross"): (12, 16),
+        ("vae", "self"): (24, 24),
+    }
