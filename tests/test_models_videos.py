@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
 SHAPES = {
     "wan": (1, 5, 3, 32, 48),
+    "cogvideox": (1, 9, 3, 32, 48),
 }
 """What a tiny video is: batch, frames, channels, height, width."""
 PRESETS = [(model, preset) for model in SHAPES for preset in import_module(MODELS[model]).PRESETS]
@@ -123,6 +124,7 @@ def test_it_runs_in_half_precision(model: str, attention: Any) -> None:
     ("model", "changes", "shape"),
     [
         ("wan", {"frames": 9, "size": 64, "batch": 2}, (2, 9, 3, 64, 64)),
+        ("cogvideox", {"frames": 17, "size": 64, "batch": 2}, (2, 17, 3, 64, 64)),
     ],
 )
 def test_the_video_asked_for_is_what_comes(
@@ -136,6 +138,9 @@ def test_the_video_asked_for_is_what_comes(
     [
         ("wan", {"frames": 8}, "--frames 8: it must be one more than a multiple of 4"),
         ("wan", {"size": 40}, "--size 40: it must be a multiple of 16"),
+        ("cogvideox", {"frames": 13}, "--frames 13: it must be one more than a multiple of 8"),
+        ("cogvideox", {"size": 40}, "--size 40: it must be a multiple of 16"),
+        ("cogvideox", {"prompt_tokens": 8}, "no use for --prompt-tokens"),
         ("wan", {"new_tokens": 3}, "no use for --new-tokens"),
         ("wan", {"preset": "14B"}, "did you mean 14b"),
     ],
@@ -161,3 +166,9 @@ def test_text_is_attended_by_every_patch_of_wan() -> None:
         ("transformer", "cross"): (12, 16),
         ("vae", "self"): (24, 24),
     }
+
+
+def test_text_and_video_of_cogvideox_are_one_sequence() -> None:
+    """226 tokens of text; 3 latent frames of 2 by 3 patches."""
+    joint = {label for label in labels_of(build("cogvideox")) if label.kind == "joint"}
+    assert {(label.query_length, label.key_length) for label in joint} == {(244, 244)}

@@ -27,6 +27,7 @@ MODELS: Final[dict[str, str]] = {
     "make-a-video": "tracekit.collectors.models.make_a_video",
     "sdxl": "tracekit.collectors.models.sdxl",
     "wan": "tracekit.collectors.models.wan",
+    "cogvideox": "tracekit.collectors.models.cogvideox",
 }
 """The module of each model."""
 

@@ -26,7 +26,7 @@ from tracekit.collectors.models._common import (
     making,
 )
 from tracekit.collectors.models._presets import Preset, choose
-from tracekit.collectors.pipeline_inputs import PipelineOptions, call_of
+from tracekit.collectors.pipeline_inputs import PROMPT, PipelineOptions, call_of
 from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
 from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
@@ -72,7 +72,9 @@ class PipelineModel:
     """A model by name: its pipeline of diffusers in the sizes that were published.
 
     `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
-    what is left out. `prepare` is done to a finished pipeline.
+    what is left out. `prepare` is done to a finished pipeline. `ignores` are options that would
+    change nothing although the pipeline takes them. One with `batch_of_prompts` makes a batch from
+    as many prompts, for it makes one of each.
     """
 
     name: str
@@ -80,6 +82,8 @@ class PipelineModel:
     presets: Mapping[str, PipelinePreset]
     extras: Callable[[ModelOptions], Mapping[str, Any]]
     prepare: Callable[[Any], None] | None = None
+    ignores: tuple[str, ...] = ()
+    batch_of_prompts: bool = False
 
     def parts(self, options: ModelOptions) -> dict[str, Any]:
         """Return the parts, on the device."""
@@ -90,7 +94,8 @@ class PipelineModel:
         """Return one call of the pipeline; its result are pixels, from 0 to 1."""
         name, preset = choose(self.presets, options, self.name)
         taken = _arguments_of(self.pipeline)
-        check(options, self.name, ignores=(*(_ARGUMENTS.keys() - taken.keys()), "new_tokens"))
+        unused = (*self.ignores, *(_ARGUMENTS.keys() - taken.keys()), "new_tokens")
+        check(options, self.name, ignores=unused)
         if options.size is not None:
             check_size(options.size, preset.size_multiple)
         if options.frames is not None:
@@ -99,6 +104,9 @@ class PipelineModel:
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
         bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
         arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
+        if self.batch_of_prompts:
+            arguments["prompt"] = [PROMPT] * options.batch
+            bare = replace(bare, batch=1)
         call = call_of(
             pipeline, PipelineOptions("", bare, None, arguments | _given(options, taken))
         )
