@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -28,8 +28,10 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
 SHAPES = {
+    "latte": (1, 4, 3, 32, 32),
     "wan": (1, 5, 3, 32, 48),
     "cogvideox": (1, 9, 3, 32, 48),
+    "hunyuan-video": (1, 9, 3, 32, 48),
 }
 """What a tiny video is: batch, frames, channels, height, width."""
 PRESETS = [(model, preset) for model in SHAPES for preset in import_module(MODELS[model]).PRESETS]
@@ -65,9 +67,13 @@ def video_of(workload: Workload) -> tuple[Any, list[tuple[str, int | None]]]:
 
 
 def labels_of(workload: Workload) -> list[AttentionLabel]:
+    return labels_while(lambda: video_of(workload), workload.modules)
+
+
+def labels_while(run: Callable[[], object], modules: Mapping[str, Any]) -> list[AttentionLabel]:
     cpu = [torch.profiler.ProfilerActivity.CPU]
-    with labelled(workload.modules), torch.profiler.profile(activities=cpu) as profiler:
-        video_of(workload)
+    with labelled(modules), torch.profiler.profile(activities=cpu) as profiler, torch.no_grad():
+        run()
     found = [parse_attention(event.name) for event in profiler.events()]
     return [label for label in found if label is not None]
 
@@ -84,7 +90,8 @@ def test_each_size_has_its_shape_its_stages_and_its_attention(model: str, preset
     assert steps == list(range(workload.config["inputs"]["num_inference_steps"]))
     found: dict[str, set[tuple[str | None, str | None]]] = {}
     for label in labels_of(workload):
-        found.setdefault(label.path.partition(".")[0], set()).add((label.kind, label.axis))
+        part = (label.path or "").partition(".")[0]
+        found.setdefault(part, set()).add((label.kind, label.axis))
     assert found == module.ATTENTION
 
 
@@ -124,7 +131,13 @@ def test_it_runs_in_half_precision(model: str, attention: Any) -> None:
     ("model", "changes", "shape"),
     [
         ("wan", {"frames": 9, "size": 64, "batch": 2}, (2, 9, 3, 64, 64)),
-        ("cogvideox", {"frames": 17, "size": 64, "batch": 2}, (2, 17, 3, 64, 64)),
+        ("hunyuan-video", {"frames": 13, "size": 64, "batch": 2}, (2, 13, 3, 64, 64)),
+        ("latte", {"frames": 7, "size": 48, "batch": 2}, (2, 7, 3, 48, 48)),
+        (
+            "cogvideox",
+            {"frames": 17, "size": 64, "batch": 2, "prompt_tokens": 9},
+            (2, 17, 3, 64, 64),
+        ),
     ],
 )
 def test_the_video_asked_for_is_what_comes(
@@ -140,7 +153,8 @@ def test_the_video_asked_for_is_what_comes(
         ("wan", {"size": 40}, "--size 40: it must be a multiple of 16"),
         ("cogvideox", {"frames": 13}, "--frames 13: it must be one more than a multiple of 8"),
         ("cogvideox", {"size": 40}, "--size 40: it must be a multiple of 16"),
-        ("cogvideox", {"prompt_tokens": 8}, "no use for --prompt-tokens"),
+        ("hunyuan-video", {"frames": 128}, "--frames 128"),
+        ("latte", {"prompt_tokens": 8}, "no use for --prompt-tokens"),
         ("wan", {"new_tokens": 3}, "no use for --new-tokens"),
         ("wan", {"preset": "14B"}, "did you mean 14b"),
     ],
@@ -159,6 +173,7 @@ def test_text_is_attended_by_every_patch_of_wan() -> None:
     lengths = {
         (label.path.split(".")[0], label.kind): (label.query_length, label.key_length)
         for label in labels_of(build("wan"))
+        if label.path is not None
     }
     assert lengths == {
         ("text_encoder", "self"): (16, 16),
@@ -172,3 +187,35 @@ def test_text_and_video_of_cogvideox_are_one_sequence() -> None:
     """226 tokens of text; 3 latent frames of 2 by 3 patches."""
     joint = {label for label in labels_of(build("cogvideox")) if label.kind == "joint"}
     assert {(label.query_length, label.key_length) for label in joint} == {(244, 244)}
+
+
+def test_text_of_hunyuan_video_is_refined_alone_and_then_joined() -> None:
+    """32 tokens of text; 3 latent frames of 2 by 3 patches, of 4 by 6 in the autoencoder."""
+    lengths = {
+        (label.path.split(".")[0], label.kind): (label.query_length, label.key_length)
+        for label in labels_of(build("hunyuan-video"))
+        if label.path is not None
+    }
+    assert lengths["transformer", "self"] == (32, 32)
+    assert lengths["transformer", "joint"] == (50, 50)
+    assert lengths["vae", "self"] == (72, 72)
+
+
+def test_hunyuan_video_decodes_in_tiles() -> None:
+    """Latents of 33 by 1 make tiles of 32 by 1 and of 9 by 1, 5 frames one of 5 and one of 2."""
+    vae = build("hunyuan-video").modules["vae"]
+    decode: Any = vae.decode
+    found = labels_while(lambda: decode(torch.zeros(1, 16, 5, 33, 1)), {"vae": vae})
+    assert {label.query_length for label in found} == {32 * 5, 9 * 5, 32 * 2, 9 * 2}
+
+
+def test_latte_attends_over_space_and_over_time() -> None:
+    """4 frames of 2 by 2 patches; of the text, the 8 tokens that are no filling."""
+    found = [label for label in labels_of(build("latte")) if "transformer" in (label.path or "")]
+    assert {(one.axis, one.kind, one.query_length, one.key_length) for one in found} == {
+        ("spatial", "self", 4, 4),
+        ("spatial", "cross", 4, 8),
+        ("temporal", "self", 4, 4),
+    }
+    longer = labels_of(build("latte", frames=6))
+    assert {one.query_length for one in longer if one.axis == "temporal"} == {6}

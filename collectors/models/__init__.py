@@ -28,6 +28,8 @@ MODELS: Final[dict[str, str]] = {
     "sdxl": "tracekit.collectors.models.sdxl",
     "wan": "tracekit.collectors.models.wan",
     "cogvideox": "tracekit.collectors.models.cogvideox",
+    "hunyuan-video": "tracekit.collectors.models.hunyuan_video",
+    "latte": "tracekit.collectors.models.latte",
 }
 """The module of each model."""
 

@@ -44,12 +44,14 @@ _ARGUMENTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 class Part:
     """A component: its class, of diffusers or transformers, and its configuration.
 
-    `tiny` is what differs in a model for tests.
+    `tiny` is what differs in a model for tests. `follows` are values that have no weights and take
+    an option where one is given: the key in the configuration, and the option.
     """
 
     kind: Any
     config: Mapping[str, Any]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +74,8 @@ class PipelineModel:
     """A model by name: its pipeline of diffusers in the sizes that were published.
 
     `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
-    what is left out. `prepare` is done to a finished pipeline. `ignores` are options that would
-    change nothing although the pipeline takes them. One with `batch_of_prompts` makes a batch from
-    as many prompts, for it makes one of each.
+    what is left out. `prepare` is done to a finished pipeline. One with
+    `batch_of_prompts` makes a batch from as many prompts, for it makes one of each.
     """
 
     name: str
@@ -82,7 +83,6 @@ class PipelineModel:
     presets: Mapping[str, PipelinePreset]
     extras: Callable[[ModelOptions], Mapping[str, Any]]
     prepare: Callable[[Any], None] | None = None
-    ignores: tuple[str, ...] = ()
     batch_of_prompts: bool = False
 
     def parts(self, options: ModelOptions) -> dict[str, Any]:
@@ -94,7 +94,7 @@ class PipelineModel:
         """Return one call of the pipeline; its result are pixels, from 0 to 1."""
         name, preset = choose(self.presets, options, self.name)
         taken = _arguments_of(self.pipeline)
-        unused = (*self.ignores, *(_ARGUMENTS.keys() - taken.keys()), "new_tokens")
+        unused = (*(_ARGUMENTS.keys() - taken.keys()), "new_tokens")
         check(options, self.name, ignores=unused)
         if options.size is not None:
             check_size(options.size, preset.size_multiple)
@@ -141,7 +141,9 @@ def make_part(part: Part, options: ModelOptions) -> Any:
 
     What its class keeps in float32 is so here, as where weights are loaded.
     """
+    given = {key: getattr(options, option) for key, option in part.follows.items()}
     config = {**part.config, **(part.tiny if options.tiny else {})}
+    config |= {key: value for key, value in given.items() if value is not None}
     if issubclass(part.kind, PreTrainedModel):
         bare = replace(options, weights=None)
         return make_transformers(part.kind, part.kind.config_class(**config), bare)

@@ -81,6 +81,7 @@ TINY_TRANSFORMER: Final[dict[str, Any]] = {
     "sample_height": 4,
     "sample_frames": 9,
 }
+FOLLOWS: Final = {"max_text_seq_length": "prompt_tokens"}
 VAE: Final[dict[str, Any]] = {
     "in_channels": 3,
     "out_channels": 3,
@@ -145,7 +146,9 @@ def _preset(
         assumed=assumed,
         parts={
             "text_encoder": Part(T5EncoderModel, T5_XXL, TINY_T5),
-            "transformer": Part(CogVideoXTransformer3DModel, transformer, TINY_TRANSFORMER),
+            "transformer": Part(
+                CogVideoXTransformer3DModel, transformer, TINY_TRANSFORMER, FOLLOWS
+            ),
             "vae": Part(AutoencoderKLCogVideoX, vae, TINY_VAE),
         },
         call=CALL,
@@ -184,7 +187,6 @@ MODEL: Final = PipelineModel(
     pipeline=CogVideoXPipeline,
     presets=PRESETS,
     extras=extras,
-    ignores=("prompt_tokens",),
     batch_of_prompts=True,
 )
 parts, build = MODEL.parts, MODEL.build
