@@ -29,6 +29,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
 SHAPES = {
     "latte": (1, 4, 3, 32, 32),
+    "stable-video-diffusion": (1, 3, 3, 64, 128),
+    "animatediff": (1, 3, 3, 64, 64),
     "wan": (1, 5, 3, 32, 48),
     "cogvideox": (1, 9, 3, 32, 48),
     "hunyuan-video": (1, 9, 3, 32, 48),
@@ -132,6 +134,8 @@ def test_it_runs_in_half_precision(model: str, attention: Any) -> None:
     [
         ("wan", {"frames": 9, "size": 64, "batch": 2}, (2, 9, 3, 64, 64)),
         ("hunyuan-video", {"frames": 13, "size": 64, "batch": 2}, (2, 13, 3, 64, 64)),
+        ("stable-video-diffusion", {"frames": 5, "size": 64, "batch": 2}, (2, 5, 3, 64, 64)),
+        ("animatediff", {"frames": 2, "size": 24, "batch": 2}, (2, 2, 3, 24, 24)),
         ("latte", {"frames": 7, "size": 48, "batch": 2}, (2, 7, 3, 48, 48)),
         (
             "cogvideox",
@@ -155,6 +159,9 @@ def test_the_video_asked_for_is_what_comes(
         ("cogvideox", {"size": 40}, "--size 40: it must be a multiple of 16"),
         ("hunyuan-video", {"frames": 128}, "--frames 128"),
         ("latte", {"prompt_tokens": 8}, "no use for --prompt-tokens"),
+        ("stable-video-diffusion", {"size": 96}, "--size 96: it must be a multiple of 64"),
+        ("animatediff", {"frames": 0}, "--frames 0: it must be at least 1"),
+        ("animatediff", {"prompt_tokens": 8}, "no use for --prompt-tokens"),
         ("wan", {"new_tokens": 3}, "no use for --new-tokens"),
         ("wan", {"preset": "14B"}, "did you mean 14b"),
     ],
@@ -219,3 +226,38 @@ def test_latte_attends_over_space_and_over_time() -> None:
     }
     longer = labels_of(build("latte", frames=6))
     assert {one.query_length for one in longer if one.axis == "temporal"} == {6}
+
+
+def test_the_image_is_normalized_as_clip_does() -> None:
+    module = module_of("stable-video-diffusion")
+    images = torch.full((2, 3, 4, 4), 0.5)
+    found = module.ClipNormalize()(images=images, do_normalize=True, return_tensors="pt")
+    expected = (0.5 - 0.4578275) / 0.26130258
+    assert found.pixel_values.shape == images.shape
+    assert found.pixel_values[1, 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_stable_video_diffusion_has_an_axis_of_time_for_each_of_space() -> None:
+    """3 frames; one embedding of the image, which both axes attend to."""
+    found = labels_of(build("stable-video-diffusion"))
+    unet = [one for one in found if (one.path or "").startswith("unet")]
+    along_time = {(one.kind, one.key_length) for one in unet if one.axis == "temporal"}
+    assert along_time == {("self", 3), ("cross", 1)}
+    sides = {one.query_length for one in unet if one.axis == "spatial"}
+    assert sides == {128, 32, 8, 2}
+    assert {one.query_length for one in found if one not in unet} == {17, 128}
+
+
+def test_animatediff_attends_twice_over_time() -> None:
+    found = labels_of(build("animatediff", frames=5))
+    along_time = [one for one in found if one.axis == "temporal"]
+    assert {(one.kind, one.query_length, one.key_length) for one in along_time} == {("self", 5, 5)}
+    modules = {(one.path or "").partition(".transformer_blocks")[0] for one in along_time}
+    assert all("motion_modules" in name for name in modules)
+    # Of one layer a block 4 on the way down, 1 in the middle and 8 on the way up.
+    assert (len(modules), len(along_time)) == (13, 3 * 2 * 13)
+
+
+def test_more_frames_than_animatediff_was_made_for_have_positions() -> None:
+    unet: Any = build("animatediff", frames=34).modules["unet"]
+    assert unet.config.motion_max_seq_length == 34

@@ -30,6 +30,8 @@ MODELS: Final[dict[str, str]] = {
     "cogvideox": "tracekit.collectors.models.cogvideox",
     "hunyuan-video": "tracekit.collectors.models.hunyuan_video",
     "latte": "tracekit.collectors.models.latte",
+    "stable-video-diffusion": "tracekit.collectors.models.stable_video_diffusion",
+    "animatediff": "tracekit.collectors.models.animatediff",
 }
 """The module of each model."""
 
