@@ -37,7 +37,9 @@ _DECODER: Final = re.compile(r"temporal_?decoder", re.IGNORECASE)
 _TEXT: Final = re.compile(r"(?:token|text|context|caption)_?refiner", re.IGNORECASE)
 """Blocks of a denoiser that see the tokens of the text alone."""
 _VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D|HunyuanVideo\w*MidBlock")
-_IMAGE: Final = re.compile(r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE")
+_IMAGE: Final = re.compile(
+    r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE|Image(?:Decoder|Transformer|GPT)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from rich.text import Text
 
 from tracekit.reports import sentences
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw
+from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
 from tracekit.reports.sentences import plural
 from tracekit.reports.text_tables import (
     attention_table,
     categories_table,
     devices_table,
-    gaps_table,
     kernels_table,
     left_out_table,
     runs_table,
@@ -57,6 +57,8 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         attention_table(result.attention, basis),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
+        causes_table(result, width),
+        culprits_table(result),
         gaps_table(result),
         _left_out([result]),
     ]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 from tracekit.collectors.workload import ModelOptions
@@ -118,10 +118,32 @@ def make_transformers(kind: Any, config: Any, options: ModelOptions, part: str =
         config._attn_implementation = attention
         with making(options):
             model = kind(config)
+        as_loaded(model, DTYPES[options.dtype])
     else:
         folder = _part_folder(options.weights, part)
         model = _load(kind, folder, dtype=DTYPES[options.dtype], attn_implementation=attention)
     return model.to(device_of(options)).eval().requires_grad_(False)
+
+
+def kept_in_float32(model: Any, dtype: torch.dtype) -> set[str]:
+    """Return names in the paths of parameters that stay in float32 when a model is of this dtype.
+
+    Its class names them. diffusers keeps them whatever the dtype is; transformers only because of
+    the range of float16, but for those that it calls strict.
+    """
+    loose = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    strict = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if isinstance(model, PreTrainedModel) and dtype != torch.float16:
+        loose = set()
+    return loose | strict
+
+
+def as_loaded(model: Any, dtype: torch.dtype) -> None:
+    """Give what is stored of a new model the dtypes that it would have, had it been loaded."""
+    kept = kept_in_float32(model, dtype)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
 
 
 def _part_folder(weights: str, part: str) -> Path:
@@ -151,7 +173,7 @@ def _written_out(
     scaling = more.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(-1, -2)) * scale
-    # T5 and its kind have a bias for each distance, of their own beside the mask.
+    # T5 gives the bias of relative positions apart from the mask.
     for added in (more.get("position_bias"), attention_mask):
         if added is not None:
             scores = scores + added

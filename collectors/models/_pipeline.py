@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-import torch
 from transformers import PreTrainedModel
 
 from tracekit.collectors.models._common import (
+    DTYPES,
+    as_loaded,
     check,
     check_frames,
     check_size,
@@ -30,6 +31,7 @@ from tracekit.collectors.pipeline_inputs import PROMPT, PipelineOptions, call_of
 from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
 from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
+from tracekit.errors import UsageError
 
 _ARGUMENTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "size": (("height", "width"),),
@@ -59,7 +61,9 @@ class PipelinePreset(Preset):
     """One published size: its parts, and what its pipeline is called with.
 
     `tiny_call` is what differs in a call for tests; sides of images are multiples of
-    `size_multiple` pixels, and a video has one frame more than a multiple of `frame_multiple`.
+    `size_multiple` pixels, a video has one frame more than a multiple of `frame_multiple`, prompts
+    have at most `most_prompt_tokens` (null: any number), sampling takes at least `least_steps`.
+    `pipeline` is the class that runs it where that is not the model's.
     """
 
     parts: Mapping[str, Part]
@@ -67,6 +71,9 @@ class PipelinePreset(Preset):
     tiny_call: Mapping[str, Any]
     size_multiple: int = 8
     frame_multiple: int = 1
+    most_prompt_tokens: int | None = None
+    least_steps: int = 1
+    pipeline: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +81,8 @@ class PipelineModel:
     """A model by name: its pipeline of diffusers in the sizes that were published.
 
     `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
-    what is left out. `prepare` is done to a finished pipeline. One with
-    `batch_of_prompts` makes a batch from as many prompts, for it makes one of each.
+    what is left out. `prepare` is done to a finished pipeline. One with `batch_of_prompts` makes a
+    batch from as many prompts, for it makes one of each.
     """
 
     name: str
@@ -93,23 +100,16 @@ class PipelineModel:
     def build(self, options: ModelOptions) -> Workload:
         """Return one call of the pipeline; its result are pixels, from 0 to 1."""
         name, preset = choose(self.presets, options, self.name)
-        taken = _arguments_of(self.pipeline)
-        unused = (*(_ARGUMENTS.keys() - taken.keys()), "new_tokens")
-        check(options, self.name, ignores=unused)
-        if options.size is not None:
-            check_size(options.size, preset.size_multiple)
-        if options.frames is not None:
-            check_frames(options.frames, preset.frame_multiple)
+        self._check(options, preset)
         pipeline = self.made(options)
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
         bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
         arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
+        arguments |= _given(options, _arguments_of(type(pipeline)))
         if self.batch_of_prompts:
             arguments["prompt"] = [PROMPT] * options.batch
             bare = replace(bare, batch=1)
-        call = call_of(
-            pipeline, PipelineOptions("", bare, None, arguments | _given(options, taken))
-        )
+        call = call_of(pipeline, PipelineOptions("", bare, None, arguments))
         inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
         work = PipelineWork(pipeline, call, PipelineOptions("", bare))
         scheduler = getattr(pipeline, "scheduler", None)
@@ -119,15 +119,32 @@ class PipelineModel:
             run=partial(_pixels, work.run),
             modules=modules_of(pipeline),
             stages={},
-            config={**config, "scheduler": type(scheduler).__name__},
+            config={**config, "about": preset.about, "scheduler": type(scheduler).__name__},
             run_traced=partial(_pixels, work.run_traced) if work.is_cut else None,
             compile_targets=denoisers_of(pipeline),
         )
 
+    def _check(self, options: ModelOptions, preset: PipelinePreset) -> None:
+        unused = _ARGUMENTS.keys() - _arguments_of(preset.pipeline or self.pipeline).keys()
+        check(options, self.name, ignores=(*unused, "new_tokens"))
+        if options.size is not None:
+            check_size(options.size, preset.size_multiple)
+        if options.frames is not None:
+            check_frames(options.frames, preset.frame_multiple)
+        length, most = options.prompt_tokens, preset.most_prompt_tokens
+        if length is not None and most is not None and length > most:
+            raise UsageError(f"--prompt-tokens {length}: {self.name} takes at most {most}")
+        for flag, steps in (("--steps", options.steps), ("--trace-steps", options.trace_steps)):
+            if steps is not None and steps < preset.least_steps:
+                least = preset.least_steps
+                raise UsageError(f"{flag} {steps}: {self.name} takes at least {least}")
+
     def made(self, options: ModelOptions) -> Any:
         """Return the pipeline, of random weights or of those in a folder, on the device."""
         if options.weights is None:
-            pipeline = self.pipeline(**self.parts(options), **self.extras(options))
+            _, preset = choose(self.presets, options, self.name)
+            kind = preset.pipeline or self.pipeline
+            pipeline = kind(**self.parts(options), **self.extras(options))
         else:
             pipeline = load_pipeline(PipelineOptions(options.weights, options))
         if self.prepare is not None:
@@ -139,7 +156,7 @@ class PipelineModel:
 def make_part(part: Part, options: ModelOptions) -> Any:
     """Return a component of this configuration with random weights, on the device.
 
-    What its class keeps in float32 is so here, as where weights are loaded.
+    Dtypes are those that loading it would give: what its class keeps in float32 is so here.
     """
     given = {key: getattr(options, option) for key, option in part.follows.items()}
     config = {**part.config, **(part.tiny if options.tiny else {})}
@@ -149,16 +166,13 @@ def make_part(part: Part, options: ModelOptions) -> Any:
         return make_transformers(part.kind, part.kind.config_class(**config), bare)
     with making(options):
         model = part.kind(**config)
-    kept = set(getattr(part.kind, "_keep_in_fp32_modules", None) or ())
-    for name, parameter in model.named_parameters():
-        if kept & set(name.split(".")):
-            parameter.data = parameter.data.to(torch.float32)
+    as_loaded(model, DTYPES[options.dtype])
     return model.to(device_of(options)).eval().requires_grad_(False)
 
 
-def _arguments_of(pipeline: Any) -> dict[str, tuple[str, ...]]:
+def _arguments_of(kind: Any) -> dict[str, tuple[str, ...]]:
     """Return the arguments of a pipeline's call that our options set, of those that it has."""
-    taken = inspect.signature(pipeline.__call__).parameters.keys()
+    taken = inspect.signature(kind.__call__).parameters.keys()
     forms = {
         option: next((names for names in known if set(names) <= taken), None)
         for option, known in _ARGUMENTS.items()
@@ -178,7 +192,7 @@ def _given(options: ModelOptions, arguments: Mapping[str, tuple[str, ...]]) -> d
 
 
 def _plain(arguments: Mapping[str, Any], made_up: Mapping[str, str]) -> dict[str, Any]:
-    shown = str | int | float | list | dict | None
+    shown = (str, int, float, list, dict, type(None))
     return {
         name: made_up.get(name, value)
         for name, value in arguments.items()
