@@ -217,11 +217,11 @@ def test_hunyuan_video_decodes_in_tiles() -> None:
 
 
 def test_latte_attends_over_space_and_over_time() -> None:
-    """4 frames of 2 by 2 patches; of the text, the 8 tokens that are no filling."""
+    """4 frames of 2 by 2 patches; of the text, 8 words and the end, not the filling."""
     found = [label for label in labels_of(build("latte")) if "transformer" in (label.path or "")]
     assert {(one.axis, one.kind, one.query_length, one.key_length) for one in found} == {
         ("spatial", "self", 4, 4),
-        ("spatial", "cross", 4, 8),
+        ("spatial", "cross", 4, 9),
         ("temporal", "self", 4, 4),
     }
     longer = labels_of(build("latte", frames=6))
