@@ -34,6 +34,12 @@ MODELS: Final[dict[str, str]] = {
     "parti": "tracekit.collectors.models.parti",
     "muse": "tracekit.collectors.models.muse",
     "phenaki": "tracekit.collectors.models.phenaki",
+    "wan": "tracekit.collectors.models.wan",
+    "cogvideox": "tracekit.collectors.models.cogvideox",
+    "hunyuan-video": "tracekit.collectors.models.hunyuan_video",
+    "latte": "tracekit.collectors.models.latte",
+    "stable-video-diffusion": "tracekit.collectors.models.stable_video_diffusion",
+    "animatediff": "tracekit.collectors.models.animatediff",
 }
 """The module of each model."""
 
