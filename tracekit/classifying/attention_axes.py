@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 from typing import Final
 
 import numpy as np
 
-from tracekit.categories import CONV
 from tracekit.classifying.attention_kinds import call_kinds
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.convolutions import Convolution, convolutions
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.op_rules import rule_for_op
-from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
+from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -41,18 +39,6 @@ class CallTraits:
     kind: SmallArray
 
 
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    """A convolution over `batch` images or clips: its depth (1 in 2-D) and positions a plane.
-
-    `planes` are the positions before it, and after it if it cuts an image into patches.
-    """
-
-    batch: int
-    depths: tuple[int, ...]
-    planes: tuple[int, ...]
-
-
 def call_traits(
     linked: Linked, shapes: OpIndex, calls: AttentionCalls, model: IntArray
 ) -> CallTraits:
@@ -67,8 +53,8 @@ def call_traits(
     known = np.flatnonzero((calls.sequences != NULL) & (calls.query_length != NULL))
     if not len(known):
         return CallTraits(axis, axis)
-    convolutions = _convolutions(linked, shapes)
-    images = _images(convolutions.values())
+    layers = convolutions(linked, shapes)
+    images = _images(layers.values())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
         roles, _ = temporal_calls(_calls(calls, rows), images)
@@ -77,9 +63,9 @@ def call_traits(
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
-    before = by_thread(linked, np.fromiter(convolutions, np.int64, len(convolutions)))
+    before = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
     for row in known[axis[known] < 0].tolist():
-        axis[row] = _axis_of(calls, row, convolutions, before.get(int(calls.thread[row])))
+        axis[row] = _axis_of(calls, row, layers, before.get(int(calls.thread[row])))
     kind = call_kinds(linked, shapes, calls, known)
     # Text joins images, or videos where something has frames.
     axis[(kind == _JOINT) & (axis == _SEQUENCE)] = _BOTH if images.volumes else _SPATIAL
@@ -135,14 +121,14 @@ def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> b
 def _axis_of(
     calls: AttentionCalls,
     row: int,
-    convolutions: dict[int, _Convolution],
+    layers: dict[int, Convolution],
     before: OpsBeside | None,
 ) -> int:
     """Return the axis that the last convolution before a call tells."""
     found = before.last_before(int(calls.start_ns[row])) if before is not None else None
     if found is None:
         return _SEQUENCE
-    convolution, length = convolutions[found], int(calls.query_length[row])
+    convolution, length = layers[found], int(calls.query_length[row])
     batch = int(calls.batch[row]) if calls.batch[row] != NULL else convolution.batch
     # Convolutions over single frames have them in their batch.
     frames = convolution.batch // batch if batch and convolution.batch % batch == 0 else 1
@@ -160,53 +146,10 @@ def _axis_of(
     return _SPATIAL if is_part and length < max(convolution.planes) else _SEQUENCE
 
 
-def _convolutions(linked: Linked, shapes: OpIndex) -> dict[int, _Convolution]:
-    """Return the outermost convolution ops whose shapes are known, by row."""
-    ops = linked.trace.ops
-    is_conv = shapes.named(_is_convolution)
-    if not is_conv.any():
-        return {}
-    rows = outermost_rows(linked, is_conv & linked.op_is_forward)
-    known: dict[int, _Convolution | None] = {}
-    found: dict[int, _Convolution] = {}
-    for row in rows.tolist():
-        code = int(ops.input_dims[row])
-        if code not in known:
-            known[code] = _convolution(shapes.tensors(row))
-        convolution = known[code]
-        if convolution is not None:
-            found[row] = convolution
-    return found
-
-
-def _convolution(tensors: tuple[Shape, ...]) -> _Convolution | None:
-    if len(tensors) < 2 or len(tensors[0]) != len(tensors[1]) or len(tensors[0]) not in (4, 5):
-        return None
-    image, window = tensors[0][2:], tensors[1][2:]
-    sizes = [image]
-    if all(
-        size > 1 and side % size == 0 for side, size in zip(image[-2:], window[-2:], strict=True)
-    ):
-        sizes.append(tuple(max(side // size, 1) for side, size in zip(image, window, strict=True)))
-    depths = tuple(dict.fromkeys(size[0] if len(size) == 3 else 1 for size in sizes))
-    return _Convolution(tensors[0][0], depths, tuple(dict.fromkeys(prod(s[-2:]) for s in sizes)))
-
-
-def _images(convolutions: Iterable[_Convolution]) -> Images:
+def _images(convolutions: Iterable[Convolution]) -> Images:
     distinct = set(convolutions)
     return Images(
-        frozenset((c.batch, plane) for c in distinct if c.depths == (1,) for plane in c.planes),
+        frozenset((c.batch, plane) for c in distinct for depth, plane in c.volumes if depth == 1),
         frozenset(depth for c in distinct for depth in c.depths if depth > 1),
-        frozenset(
-            (c.batch, depth, plane)
-            for c in distinct
-            for depth in c.depths
-            for plane in c.planes
-            if depth > 1
-        ),
+        frozenset((c.batch, *volume) for c in distinct for volume in c.volumes if volume[0] > 1),
     )
-
-
-def _is_convolution(name: str) -> bool:
-    rule = rule_for_op(name)
-    return rule is not None and rule.decisive and rule.category == CONV
