@@ -49,3 +49,58 @@ def test_sizes_after_strides_and_transposed_convolutions(tmp_path: Path) -> None
     )  # fmt: skip
     program.sdpa([1, 4, 35 * 35, 32], [1, 4, 35 * 35, 32])
     assert told(program, tmp_path, "attention_axis") == ["spatial", "spatial"]
+
+
+def test_patches_that_were_cut_before_are_of_images(tmp_path: Path) -> None:
+    """Images of several sizes are one batch of patches; each attends to itself."""
+    program = Program()
+    program.op("aten::conv3d", "gemm", [[1984, 3, 2, 14, 14], [1280, 3, 2, 14, 14], [1280]])
+    for length in (1024, 960):
+        program.sdpa([1, 16, length, 80], [1, 16, length, 80])
+    program.op("aten::embedding", "indexSelect", [[32000, 1280], [1, 600], [], [], []])
+    program.sdpa([1, 16, 600, 80], [1, 16, 600, 80])
+    assert told(program, tmp_path, "attention_axis") == ["spatial", "spatial", "sequence"]
+
+
+def test_tokens_that_were_put_together_before_the_projections_are_joint(tmp_path: Path) -> None:
+    program = Program()
+    for text in (256, 1):
+        tokens = text + 1024
+        program.op("aten::cat", "CatArrayBatchedCopy", [[[2, text, 320], [2, 1024, 320]], []])
+        for _ in range(3):
+            program.op("aten::linear", "nvjet", [[2, tokens, 320], [320, 320], [320]])
+        program.sdpa([2, 8, tokens, 40], [2, 8, tokens, 40])
+        program.op("aten::linear", "nvjet", [[2, tokens, 320], [320, 320], [320]])
+    assert told(program, tmp_path, "attention_kind") == ["joint", "self"]
+    assert told(program, tmp_path, "attention_axis") == ["spatial", "sequence"]
+
+
+def test_a_cache_may_hold_what_keys_are_made_of(tmp_path: Path) -> None:
+    program = Program()
+    for step in range(2):
+        cached = [[1, 1, 256 + step, 512], [1, 1, 1, 512]]
+        program.op("aten::cat", "CatArrayBatchedCopy", [cached, []])
+        program.op("aten::linear", "nvjet", [[1, 1, 257 + step, 512], [8192, 512], []])
+        program.sdpa([1, 32, 1, 192], [1, 32, 257 + step, 192])
+        program.op("aten::linear", "nvjet", [[1, 1, 4096], [2048, 4096], []])
+    assert told(program, tmp_path, "attention_kind") == ["self", "self"]
+
+
+def test_windows_that_look_back_are_no_text_beside_an_image(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(2):
+        for _ in range(2):
+            program.op("aten::cat", "CatArrayBatchedCopy", [[[8, 4, 128, 64], [8, 4, 128, 64]], []])
+        program.sdpa([32, 1, 128, 64], [32, 1, 256, 64])
+        program.linear()
+    assert told(program, tmp_path, "attention_kind") == ["self", "self"]
+
+
+def test_one_key_more_than_queries_may_be_of_elsewhere(tmp_path: Path) -> None:
+    """Learned keys are added to those of the queries' tokens; other tokens are projected apart."""
+    program = Program()
+    for others in (256, 255):
+        program.op("aten::linear", "nvjet", [[4, 255, 512], [512, 512], []])
+        program.op("aten::linear", "nvjet", [[4, others, 1024], [1024, 1024], []])
+        program.sdpa([4, 8, 255, 64], [4, 8, 256, 64])
+    assert told(program, tmp_path, "attention_kind") == ["cross", "self"]

@@ -14,7 +14,7 @@ from tracekit.classifying.convolutions import Convolution, convolutions
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
+from tracekit.classifying.ops_beside import by_thread, named_tops
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -24,6 +24,7 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
     AXES.index(axis) for axis in ("sequence", "spatial", "temporal", "spatio-temporal")
 )
 _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
+_LOOKUPS: Final = frozenset({"embedding"})
 _LEAST_TURNS: Final = 2
 _MERGES: Final = (1, 4, 16, 64, 256)
 _EXTRA_TOKENS: Final = 8
@@ -63,13 +64,48 @@ def call_traits(
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
-    before = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
-    for row in known[axis[known] < 0].tolist():
-        axis[row] = _axis_of(calls, row, layers, before.get(int(calls.thread[row])))
+    rest = known[axis[known] < 0]
+    axis[rest] = _by_convolutions(linked, shapes, layers, calls, rest)
     kind = call_kinds(linked, shapes, calls, known)
-    # Text joins images, or videos where something has frames.
-    axis[(kind == _JOINT) & (axis == _SEQUENCE)] = _BOTH if images.volumes else _SPATIAL
+    _of_joint(calls, kind, axis, _BOTH if images.volumes else _SPATIAL)
     return CallTraits(axis, kind)
+
+
+def _by_convolutions(
+    linked: Linked,
+    shapes: OpIndex,
+    layers: dict[int, Convolution],
+    calls: AttentionCalls,
+    rows: IntArray,
+) -> list[int]:
+    """Return for each of some calls the axis that the last convolution before it tells."""
+    before = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
+    lookups = by_thread(linked, named_tops(linked, shapes, _LOOKUPS))
+    found: list[int] = []
+    for row in rows.tolist():
+        thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
+        layer = before[thread].last_before(start_ns) if thread in before else None
+        if layer is None:
+            found.append(_SEQUENCE)
+            continue
+        since_ns = int(linked.trace.ops.start_ns[layer])
+        has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
+        found.append(_axis_of(calls, row, layers[layer], has_lookup=has_lookup))
+    return found
+
+
+def _of_joint(calls: AttentionCalls, kind: SmallArray, axis: SmallArray, others: int) -> None:
+    """Decide, in place, for joint calls that no convolution told of: text joins images or videos.
+
+    What is computed again in backward has no convolutions before, but is as long as it was.
+    """
+    told: dict[tuple[int, int], int] = {}
+    for row in np.flatnonzero(kind == _JOINT).tolist():
+        if axis[row] != _SEQUENCE:
+            told[int(calls.sequences[row]), int(calls.query_length[row])] = int(axis[row])
+    for row in np.flatnonzero((kind == _JOINT) & (axis == _SEQUENCE)).tolist():
+        size = int(calls.sequences[row]), int(calls.query_length[row])
+        axis[row] = told.get(size, others)
 
 
 def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
@@ -118,18 +154,13 @@ def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> b
     return not rest and tensors[:1] == ((clips, length, length, channels),)
 
 
-def _axis_of(
-    calls: AttentionCalls,
-    row: int,
-    layers: dict[int, Convolution],
-    before: OpsBeside | None,
-) -> int:
+def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_lookup: bool) -> int:
     """Return the axis that the last convolution before a call tells."""
-    found = before.last_before(int(calls.start_ns[row])) if before is not None else None
-    if found is None:
-        return _SEQUENCE
-    convolution, length = layers[found], int(calls.query_length[row])
+    length = int(calls.query_length[row])
     batch = int(calls.batch[row]) if calls.batch[row] != NULL else convolution.batch
+    if convolution.cuts_patches and batch * length <= convolution.batch:
+        # Patches of images of any size in one batch; tokens of a text would be looked up.
+        return _SEQUENCE if has_lookup or calls.causal[row] == 1 else _SPATIAL
     # Convolutions over single frames have them in their batch.
     frames = convolution.batch // batch if batch and convolution.batch % batch == 0 else 1
     for depth in {*convolution.depths, frames} - {1}:
