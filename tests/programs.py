@@ -23,15 +23,33 @@ class Program:
     b: TraceBuilder = field(default_factory=TraceBuilder)
     count: int = 0
 
-    def op(self, name: str, kernel: str, dims: list[Any] | None = None, *arguments: str) -> None:
-        at = 100 * self.count
-        args: dict[str, Any] = {}
+    def op(self, name: str, kernel: str, dims: list[Any] | None = None, *arguments: str) -> int:
+        """Issue an op and return its number, by which `backward` knows it."""
+        number = self.view(name, dims, *arguments)
+        self._launch(kernel, number, tid=1)
+        return number
+
+    def view(self, name: str, dims: list[Any] | None = None, *arguments: str) -> int:
+        """Issue an op that launches nothing."""
+        number, self.count = self.count, self.count + 1
+        args: dict[str, Any] = {"Sequence number": number, "Fwd thread id": 0}
         if dims is not None:
             args["Input Dims"] = dims
             args["Concrete Inputs"] = [*arguments, *[""] * (len(dims) - len(arguments))]
-        self.b.op(name, at, 90, **args)
-        self.b.launched(kernel, at + 10, 1_000_000 + at, 50)
-        self.count += 1
+        self.b.op(name, 100 * number, 90, **args)
+        return number
+
+    def backward(self, of: int, node: str, kernel: str, *inside: str) -> None:
+        """Issue the backward node of an op, with ops inside one another, on another thread."""
+        number, self.count = self.count, self.count + 1
+        args = {"Sequence number": of, "Fwd thread id": 1}
+        for depth, name in enumerate((node, *inside)):
+            self.b.op(name, 100 * number + depth, 90 - 2 * depth, tid=9, **({} if depth else args))
+        self._launch(kernel, number, tid=9)
+
+    def _launch(self, kernel: str, number: int, *, tid: int) -> None:
+        at = 100 * number
+        self.b.launched(kernel, at + 10, 1_000_000 + at, 50, tid=tid)
 
     def linear(self) -> None:
         self.op("aten::linear", GEMM, [[2, 64, 320], [320, 320], [320]])

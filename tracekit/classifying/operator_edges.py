@@ -32,6 +32,10 @@ _AT_FIRST: Final = 6
 _SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
 _LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
 _MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not", "logical_not"})
+_POOLS: Final = frozenset({"sum", "mean"})
+_POOLED_RANK: Final = 5
+"""Batch, heads, groups of tokens, tokens of each, and the head: landmarks are sums over some."""
+
 CASTS: Final = frozenset({"to", "to_copy", "type_as", "float", "half", "bfloat16"})
 """Casts before an operator mostly undo those of a norm or a rotation."""
 _PRODUCTS: Final = frozenset({"matmul", "einsum", "bmm", "baddbmm"})
@@ -334,6 +338,10 @@ def _is_piece(step: _Step, sizes: _Sizes, layers: int, *, is_followed: bool) -> 
         return step.is_helper and is_followed and step.has_shapes
     if (step.is_helper and step.name not in CASTS) or step.name in _LAYOUT:
         return sizes.are_heads(step.tensors[0])
+    if step.name in _POOLS:
+        shape = step.tensors[0]
+        is_pooled = not layers and len(shape) >= _POOLED_RANK and sizes.head_size in shape
+        return is_pooled and prod(shape) in (sizes.queries, sizes.keys)
     is_scale = step.name in _SCALES and len(step.tensors) == 1
     return is_scale and prod(step.tensors[0]) in (sizes.queries, sizes.keys)
 

@@ -1,0 +1,78 @@
+"""Backward copies of views: they belong to the operator that the view stands beside, or to none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from programs import COPY, GEMM, POINT, Program
+
+TOKENS = [2, 64, 320]
+HEADS = [2, 8, 64, 40]
+COPIES = ("aten::reshape", "aten::clone", "aten::copy_")
+
+
+def nested_linear(program: Program) -> int:
+    """Issue a projection as PyTorch does, with ops inside that are layers by name, too."""
+    number = program.op("aten::linear", GEMM, [TOKENS, [320, 320], [320]])
+    program.b.op("aten::addmm", 100 * number + 2, 80)
+    return number
+
+
+def view_of_heads(program: Program) -> int:
+    return program.view("aten::view", [TOKENS, []], "", "[2, -1, 8, 40]")
+
+
+def test_heads_may_be_split_right_after_each_projection(tmp_path: Path) -> None:
+    program = Program()
+    nested_linear(program)
+    views = []
+    for _ in range(3):
+        nested_linear(program)
+        views.append(view_of_heads(program))
+    program.sdpa(HEADS, HEADS)
+    nested_linear(program)
+    for view in views:
+        program.backward(view, "ViewBackward0", COPY, *COPIES)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[-3:] == ["attention"] * 3
+
+
+def test_two_kinds_of_tokens_have_six_projections(tmp_path: Path) -> None:
+    """What is farther away than three layers has to split tokens into the heads of the call."""
+    program = Program()
+    nested_linear(program)
+    first = view_of_heads(program)
+    other = program.view("aten::view", [TOKENS, []], "", "[2, 8, 8, 320]")
+    for _ in range(4):
+        nested_linear(program)
+    program.sdpa(HEADS, HEADS)
+    nested_linear(program)
+    for view in (first, other):
+        program.backward(view, "ViewBackward0", COPY, *COPIES)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[-2:] == ["attention", "memory"]
+
+
+def test_casts_in_backward_of_what_is_no_view_are_not_the_operator(tmp_path: Path) -> None:
+    """A rotation in float32 casts its gradient back."""
+    program = Program()
+    for _ in range(3):
+        nested_linear(program)
+    rotation = program.op("aten::mul", POINT, [HEADS, [1, 1, 64, 40]])
+    program.sdpa(HEADS, HEADS)
+    nested_linear(program)
+    node = "autograd::engine::evaluate_function: MulBackward0"
+    cast = ("aten::to", "aten::_to_copy", "aten::copy_")
+    program.backward(rotation, node, "bfloat16_copy_kernel_cuda", *cast)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[-1] == "elementwise"
+
+
+def test_sums_of_queries_to_landmarks_are_part_of_the_operator(tmp_path: Path) -> None:
+    program = Program()
+    program.linear()
+    program.op("aten::sum", "reduce_kernel", [[2, 8, 16, 40, 4], [], [], []])
+    program.op("aten::mean", "reduce_kernel", [[2, 64, 320], [], []])
+    program.sdpa(HEADS, HEADS)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == ["linear", "attention", "elementwise", "attention"]
