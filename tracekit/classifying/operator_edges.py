@@ -284,7 +284,7 @@ def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
             continue
         if (
             _is_piece(step, sizes, layers, is_followed=at + 1 in found)
-            or (step.name in CASTS and _follows_layer(steps, at) and _is_of_heads(step, sizes))
+            or (step.name in CASTS and _casts_heads(steps, at, sizes))
             or (not step.has_shapes and _is_between_layers(steps, at))
             or (not step.has_shapes and not layers and _lays_out_heads(steps, at))
         ):
@@ -321,6 +321,15 @@ def _is_between_layers(steps: list[_Step], at: int) -> bool:
         last += 1
     is_copied = any(step.is_helper for step in steps[first + 1 : last])
     return first < at < last and is_copied and steps[first].is_layer and steps[last].is_layer
+
+
+def _casts_heads(steps: list[_Step], at: int, sizes: _Sizes) -> bool:
+    """Say whether a step casts heads that a projection returned, and nothing turns them then.
+
+    A rotation is often computed in a wider type than the model's.
+    """
+    is_turned = any(step.name == "mul" and len(step.tensors) > 1 for step in steps[at + 1 :])
+    return not is_turned and _follows_layer(steps, at) and _is_of_heads(steps[at], sizes)
 
 
 def _is_of_heads(step: _Step, sizes: _Sizes) -> bool:

@@ -100,11 +100,19 @@ def by_written_norm(situation: Situation) -> Verdict | None:
 
 
 def by_rotary_embedding(situation: Situation) -> Verdict | None:
-    """Decide for what turns halves of heads round before a rotary embedding."""
+    """Decide for what joins parts of heads around a rotary embedding."""
     if not situation.in_rotary or _crosses_the_bus(situation):
         return None
     part = (situation.op_stack or ("op",))[-1]
-    return Verdict(ELEMENTWISE, "op", f"{part} around a negated half, in a rotary embedding")
+    return Verdict(ELEMENTWISE, "op", f"{part} of the parts of a rotary embedding")
+
+
+def by_gate(situation: Situation) -> Verdict | None:
+    """Decide for what joins the gradients of halves of which one gates the other."""
+    if not situation.in_gate or _crosses_the_bus(situation):
+        return None
+    part = (situation.backward_stack or ("op",))[-1]
+    return Verdict(ELEMENTWISE, "op", f"{part} of the halves of a gated activation")
 
 
 def by_convolution_input(situation: Situation) -> Verdict | None:
@@ -160,6 +168,7 @@ PASSES: Final[tuple[Pass, ...]] = (
     by_label,
     by_collective_kernel,
     by_rotary_embedding,
+    by_gate,
     by_decisive_op,
     by_weight,
     by_norm_module,
