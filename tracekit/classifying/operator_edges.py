@@ -287,6 +287,7 @@ def _before(steps: list[_Step], sizes: _Sizes) -> list[int]:
             or (step.name in CASTS and _casts_heads(steps, at, sizes))
             or (not step.has_shapes and _is_between_layers(steps, at))
             or (not step.has_shapes and not layers and _lays_out_heads(steps, at))
+            or (not step.has_shapes and not layers and _scales_queries(steps, at))
         ):
             found.append(at)
     return found
@@ -303,6 +304,12 @@ def _lays_out_heads(steps: list[_Step], at: int) -> bool:
     """Say whether a step copies what the last projection returned."""
     is_copy = steps[at].is_helper and steps[at].name not in CASTS
     return is_copy and _follows_layer(steps, at)
+
+
+def _scales_queries(steps: list[_Step], at: int) -> bool:
+    """Say whether nothing but a scale and copies stands between a projection and an operator."""
+    is_last = all(step.is_helper for step in steps[at + 1 :])
+    return is_last and steps[at].name in _SCALES and at > 0 and _follows_layer(steps, at - 1)
 
 
 def _is_between_layers(steps: list[_Step], at: int) -> bool:

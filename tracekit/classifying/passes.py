@@ -27,7 +27,7 @@ from tracekit.classifying.situation import Situation, Verdict
 from tracekit.classifying.triton_names import is_triton_name, verdict_for_triton_name
 
 _CAST_KERNEL: Final = re.compile(
-    r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
+    r"WithCast|gpu_kernel_impl<[\w:()\s]*direct_copy|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
 )
 """ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu)."""
 

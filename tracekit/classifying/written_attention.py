@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -114,9 +114,30 @@ def written_spans(linked: Linked, shapes: OpIndex) -> list[Span]:
     spans: list[Span] = []
     for thread in _threads(linked, shapes):
         ours = list(_with_softmax(thread))
-        ours.extend(_without_softmax(thread, ours))
+        ours = _with_pairs(thread, ours, list(_without_softmax(thread, ours)))
         spans.extend(_with_loose_products(thread, ours))
     return spans
+
+
+def _with_pairs(thread: _Thread, spans: list[Span], pairs: list[Span]) -> list[Span]:
+    """Return operators with pairs of products that no softmax stands between.
+
+    Without shapes, products of one stretch without layers that a softmax ends are its operator's:
+    scores of contents, positions and segments are made one after the other.
+    """
+    starts = {product.root: product.start_ns for product in thread.products}
+    stretch: dict[int, int] = {}
+    for at, span in enumerate(spans):
+        stretch.setdefault(bisect_right(thread.layers, starts[span.first]), at)
+    found, rest = list(spans), []
+    for pair in reversed(pairs):
+        own = stretch.get(bisect_right(thread.layers, starts[pair.first]))
+        is_told = pair.geometry.sequences is not None
+        if own is None or is_told or starts[pair.last] >= starts[found[own].first]:
+            rest.append(pair)
+        else:
+            found[own] = replace(found[own], first=pair.first)
+    return [*found, *reversed(rest)]
 
 
 def _with_softmax(thread: _Thread) -> Iterator[Span]:
@@ -188,7 +209,7 @@ def _scores_before(
         distance = softmax.place - product.place
         is_interrupted = thread.is_interrupted(product.start_ns, softmax.start_ns)
         if not softmax.shape or not product.batch:
-            return None if is_interrupted or distance > _REACH else product
+            return None if is_interrupted or distance > _LONG_REACH else product
         if distance > (_LONG_REACH if found is None else _REACH):
             break
         if product.scores == scores and (found is None or not is_interrupted):
@@ -204,9 +225,10 @@ def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product])
     scores = prod(softmax.shape)
     for product in products:
         is_interrupted = thread.is_interrupted(softmax.start_ns, product.start_ns)
-        if product.place - softmax.place > _REACH:
+        is_told = bool(softmax.shape) and bool(product.batch)
+        if product.place - softmax.place > (_REACH if is_told else _LONG_REACH):
             break
-        if not softmax.shape or not product.batch:
+        if not is_told:
             # Compilers move the projection of the values to where it is needed.
             allowed = int(softmax.is_compiled)
             is_parted = thread.is_interrupted(softmax.start_ns, product.start_ns, allowed)

@@ -36,6 +36,9 @@ _FROZEN: Final = ("add", "rsqrt", "mul", "mul", "sub", "mul", "add")
 
 _CHUNKS: Final = frozenset({"split", "chunk"})
 _LEAST_CHUNKS: Final = 2
+_RESPONSE: Final = ("mean", "add", "div", "mul", "mul", "add", "add")
+"""A global response norm after the lengths (Woo et al., arXiv 2301.00808, algorithm 1)."""
+
 _LEAD_STEPS: Final = 8
 _SCALE_STEPS: Final = 8
 _WEIGHTED: Final = _SCALES | {"add", "sub"}
@@ -154,7 +157,9 @@ def _written(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | N
     first = _length_lead(issued, shapes, at) if name in LENGTHS else _lead(issued, shapes, at)
     if first is None:
         return None
-    last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
+    last: int | None = at + len(_RESPONSE)
+    if shapes.shapes(issued.rows[at]) or not _is_written_response(issued.names, at):
+        last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
     if last is None:
         return None
     while first > 0 and _makes_weight(issued, shapes, first - 1):
@@ -259,6 +264,11 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             break
         last = at
     return last
+
+
+def _is_written_response(names: Sequence[str], root: int) -> bool:
+    """Say whether lengths are divided by their mean, which only response norms do."""
+    return names[root] in LENGTHS and tuple(names[root + 1 :][: len(_RESPONSE)]) == _RESPONSE
 
 
 def _is_cast_back(issued: IssuedOps, shapes: OpIndex, at: int, scaled: tuple[Shape, ...]) -> bool:
