@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from programs import COPY, FLASH, GEMM, POINT, SOFTMAX, Program
+
+from tracekit.categories import ATTENTION, CATEGORIES, CODE_OF, TEMPORAL_ATTENTION
+from tracekit.classifying import by_sequence
+from tracekit.classifying.sequence_model import REACH
+from tracekit.trace import FloatArray, IntArray
 
 
 def categories(program: Program, path: Path) -> list[str]:
@@ -69,3 +75,35 @@ def test_names_of_copies_tell_whether_they_convert(
         "direct_copy_kernel_cuda(at::TensorIteratorBase&)::{lambda()#3}::operator()() const>",
     )
     assert categories(program, tmp_path) == [category]
+
+
+class Voices:
+    """Stands for the network: so much of each kernel's attention is along time."""
+
+    def __init__(self, *shares: float) -> None:
+        self._shares = np.array(shares)
+
+    def probabilities(self, features: object, kernels: object, places: IntArray) -> FloatArray:
+        found = np.zeros((len(places), len(CATEGORIES)))
+        found[:, CODE_OF[TEMPORAL_ATTENTION]] = self._shares[places - REACH]
+        found[:, CODE_OF[ATTENTION]] = 1 - self._shares[places - REACH]
+        return found
+
+
+def test_kernels_of_a_call_tell_its_axis_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program()
+    for _ in range(2):
+        issue(program, "linear")
+        program.op("aten::scaled_dot_product_attention", "cudnn_generated_fort_native_sdpa")
+        issue(program, "clone", "linear")
+    voices = Voices(0, 0.9, 0.5, 0, 0, 0.9, 0.1, 0)
+    monkeypatch.setattr(by_sequence, "sequence_model", lambda: voices)
+    columns = ("category", "evidence", "confidence", "attention_axis")
+    categories, evidence, confidence, axes = program.columns(tmp_path, *columns)
+    assert categories[1:3] == ["temporal_attention"] * 2
+    assert categories[5:7] == ["attention"] * 2
+    assert evidence[1:3] == ["sequence"] * 2
+    assert confidence[1:3] == [0.7, 0.7]
+    assert axes[1:3] + axes[5:7] == ["temporal", "temporal", None, None]

@@ -14,7 +14,8 @@ from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.operator_edges import CASTS, with_edges
+from tracekit.classifying.operator_edges import with_edges
+from tracekit.classifying.operator_pieces import CASTS
 from tracekit.classifying.ops_beside import outermost_rows
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
