@@ -15,7 +15,7 @@ from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.operator_edges import with_edges
-from tracekit.classifying.operator_pieces import CASTS
+from tracekit.classifying.operator_pieces import CASTS, VIEWS
 from tracekit.classifying.ops_beside import outermost_rows
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
@@ -23,10 +23,6 @@ from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
-_LAYOUT: Final = frozenset(
-    {"clone", "contiguous", "permute", "transpose", "view", "unsafe_view", "split", "unsqueeze",
-     "squeeze", "expand", "slice", "select", "reshape", "unbind"}
-)  # fmt: skip
 _CASTS_AND_SCALES: Final = frozenset({"to_copy", "to", "mul", "div", "convert_element_type"})
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
@@ -271,7 +267,7 @@ def _helps(name: str) -> bool:
 def _lays_out(name: str) -> bool:
     """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else."""
     operations = frozenset(fused_operations(name))
-    return "clone" in operations and operations <= _LAYOUT | _CASTS_AND_SCALES
+    return "clone" in operations and operations <= VIEWS | _CASTS_AND_SCALES
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:

@@ -22,6 +22,7 @@ from tracekit.classifying.operator_pieces import (
     folded_heads,
     pieces_after,
     pieces_before,
+    words_of,
 )
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
@@ -145,6 +146,7 @@ def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[Step]:
         rule = rule_for_op(name)
         found[int(issued.code[place])] = Step(
             name=plain_op_name(name)[1],
+            words=words_of(name),
             is_layer=rule is not None and rule.decisive and rule.category in (LINEAR, CONV),
             is_helper=rule is None or rule.helper,
             is_attention=rule is not None and rule.decisive and rule.category == ATTENTION,

@@ -7,6 +7,8 @@ from math import prod
 from typing import Final
 
 from tracekit.classifying.op_index import Shape
+from tracekit.classifying.op_rules import plain_op_name
+from tracekit.classifying.triton_names import fused_operations, is_triton_name
 
 _MOST_LAYERS: Final = 3
 """The projections of queries, keys and values."""
@@ -17,6 +19,12 @@ _MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not"
 _POOLS: Final = frozenset({"sum", "mean"})
 _POOLED_RANK: Final = 5
 """Batch, heads, groups of tokens, tokens of each, and the head: landmarks are sums over some."""
+
+VIEWS: Final = frozenset(
+    {"clone", "contiguous", "permute", "transpose", "view", "unsafe_view", "split", "unsqueeze",
+     "squeeze", "expand", "slice", "select", "reshape", "unbind"}
+)  # fmt: skip
+"""What Inductor names where it lays out anew."""
 
 CASTS: Final = frozenset({"to", "to_copy", "type_as", "float", "half", "bfloat16"})
 """Casts before an operator mostly undo those of a norm or a rotation."""
@@ -86,9 +94,13 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One op that was issued: what it is called, what it does, and what it was given."""
+    """One op that was issued: what it is called, what it does, and what it was given.
+
+    `words` are what Inductor fused into it but for views and casts, else its name.
+    """
 
     name: str
+    words: frozenset[str]
     is_layer: bool
     is_helper: bool
     is_attention: bool
@@ -126,6 +138,13 @@ def pieces_before(steps: list[Step], sizes: Sizes) -> list[int]:
         ):
             found.append(at)
     return found
+
+
+def words_of(name: str) -> frozenset[str]:
+    """Return what an op of this name does: of Inductor's kernels all but views and casts."""
+    if not is_triton_name(name):
+        return frozenset({plain_op_name(name)[1]})
+    return frozenset(fused_operations(name)) - VIEWS - CASTS
 
 
 def _follows_layer(steps: list[Step], at: int) -> bool:
@@ -183,7 +202,7 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
         return True
     if not layers and step.name in _PRODUCTS:
         return True
-    if sizes.is_linear and not layers and step.name in _FEATURES:
+    if sizes.is_linear and not layers and step.words and step.words <= _FEATURES:
         return True
     if not step.tensors:
         return step.is_helper and is_followed and step.has_shapes
@@ -208,7 +227,7 @@ def pieces_after(steps: list[Step], sizes: Sizes) -> list[int]:
         return list(range(next(others, len(steps))))
     found = [at for at in range(len(steps) - 1) if _merges_heads(steps, at, sizes)]
     for at, step in enumerate(steps):
-        if not sizes.is_linear or (step.name not in _NORMALIZERS and not step.is_helper):
+        if not sizes.is_linear or not (step.words <= _NORMALIZERS or step.is_helper):
             break
         found.append(at)
     return found
