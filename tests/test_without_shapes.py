@@ -98,12 +98,12 @@ def test_kernels_of_a_call_tell_its_axis_together(
         issue(program, "linear")
         program.op("aten::scaled_dot_product_attention", "cudnn_generated_fort_native_sdpa")
         issue(program, "clone", "linear")
-    voices = Voices(0, 0.9, 0.5, 0, 0, 0.9, 0.1, 0)
+    voices = Voices(0, 0.9, 0.7, 0, 0, 0.9, 0.1, 0)
     monkeypatch.setattr(by_sequence, "sequence_model", lambda: voices)
     columns = ("category", "evidence", "confidence", "attention_axis")
     categories, evidence, confidence, axes = program.columns(tmp_path, *columns)
     assert categories[1:3] == ["temporal_attention"] * 2
     assert categories[5:7] == ["attention"] * 2
     assert evidence[1:3] == ["sequence"] * 2
-    assert confidence[1:3] == [0.7, 0.7]
+    assert confidence[1:3] == [0.8, 0.8]
     assert axes[1:3] + axes[5:7] == ["temporal", "temporal", None, None]

@@ -38,7 +38,7 @@ _LEAST_UNKNOWN: Final = 0.8
 _CLEAR: Final = 0.8
 """Share of attention's probability from which on its axis is told by the kernels around."""
 
-_CLEAR_CALL: Final = 0.6
+_CLEAR_CALL: Final = 0.7
 """The same where all kernels of a call are known to have one axis, and tell it together."""
 
 _TEMPORAL: Final = AXES.index("temporal")
