@@ -76,3 +76,33 @@ def test_sums_of_queries_to_landmarks_are_part_of_the_operator(tmp_path: Path) -
     program.sdpa(HEADS, HEADS)
     [categories] = program.columns(tmp_path, "category")
     assert categories == ["linear", "attention", "elementwise", "attention"]
+
+
+def test_copies_of_heads_may_be_six_projections_away(tmp_path: Path) -> None:
+    """Two kinds of tokens have projections of their own; each is laid out after its own."""
+    program = Program()
+    nested_linear(program)
+    program.op("aten::clone", COPY, [HEADS])
+    program.op("aten::clone", COPY, [[2, 8, 77, 40]])
+    program.op("aten::clone", COPY, [TOKENS])
+    for _ in range(4):
+        nested_linear(program)
+    program.sdpa(HEADS, [2, 8, 141, 40])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[1:4] == ["attention", "attention", "memory"]
+
+
+def test_what_inductor_fused_beside_linear_attention(tmp_path: Path) -> None:
+    program = Program()
+    tokens = [2048, 320]
+    program.op("aten::mm", GEMM, [tokens, [320, 960], [2048, 960]])
+    features = "triton_poi_fused__to_copy__unsafe_view_clone_relu_transpose_view_7"
+    program.op(features, features, [[2048, 960], [16, 32, 1024]])
+    program.op("aten::bmm", GEMM, [[16, 33, 1024], [16, 1024, 32], [16, 33, 32]])
+    program.op("aten::bmm", GEMM, [[16, 33, 32], [16, 32, 1024], [16, 33, 1024]])
+    normalizer = "triton_poi_fused__to_copy_add_clone_div_slice_transpose_view_9"
+    program.op(normalizer, normalizer, [[16, 33, 1024], [2048, 320]])
+    gate = "triton_poi_fused_mul_silu_view_10"
+    program.op(gate, gate, [[2048, 320], [2048, 320]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == ["linear", *["attention"] * 4, "elementwise"]

@@ -51,8 +51,7 @@ def call_kinds(
         parts = [_put_together(linked, index, one, calls, row) for one in between]
         before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
-            tokens = [_taken(index, one) for one in before[-_PROJECTIONS:]]
-            kind[row] = _JOINT if _is_joint(parts, tokens, calls, row) else _SELF
+            kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
         elif any(part is not None for part in parts):
             kind[row] = _SELF
             is_longer = keys > queries + _EXTRA_TOKENS and queries > 1
@@ -109,7 +108,11 @@ def _is_chunk(calls: AttentionCalls, row: int) -> bool:
 
 
 def _is_joint(
-    parts: Sequence[tuple[int, ...] | None], tokens: list[int], calls: AttentionCalls, row: int
+    index: OpIndex,
+    parts: Sequence[tuple[int, ...] | None],
+    layers: list[int],
+    calls: AttentionCalls,
+    row: int,
 ) -> bool:
     """Say whether the tokens of a call were put together of two sequences.
 
@@ -119,10 +122,11 @@ def _is_joint(
     lists = [part for part in parts if part]
     if any(lists.count(part) >= 2 and len(part) >= 2 for part in lists):
         return True
+    if not any(sum(length > _EXTRA_TOKENS for length in part) >= 2 for part in lists):
+        return False
+    tokens = {_taken(index, layer) for layer in layers[-_PROJECTIONS:]}
     batch = int(calls.sequences[row]) // max(int(calls.heads[row]), 1)
-    is_whole = bool(tokens) and set(tokens) == {batch * int(calls.key_length[row])}
-    of_sequences = any(sum(length > _EXTRA_TOKENS for length in part) >= 2 for part in lists)
-    return is_whole and of_sequences and calls.causal[row] != 1
+    return tokens == {batch * int(calls.key_length[row])} and calls.causal[row] != 1
 
 
 def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:

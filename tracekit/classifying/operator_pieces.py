@@ -13,6 +13,11 @@ from tracekit.classifying.triton_names import fused_operations, is_triton_name
 _MOST_LAYERS: Final = 3
 """The projections of queries, keys and values."""
 
+_MOST_JOINT_LAYERS: Final = 6
+"""The same of two kinds of tokens."""
+
+_HEADS_RANK: Final = 4
+
 _SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
 _LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
 _MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not", "logical_not"})
@@ -125,9 +130,13 @@ def pieces_before(steps: list[Step], sizes: Sizes) -> list[int]:
         if step.is_attention:
             break
         layers += step.is_layer
-        if layers == _MOST_LAYERS:
+        if layers == _MOST_JOINT_LAYERS:
             break
         if step.is_layer:
+            continue
+        if layers >= _MOST_LAYERS:
+            if _lays_out_some(step, sizes):
+                found.append(at)
             continue
         if (
             _is_piece(step, sizes, layers, is_followed=at + 1 in found)
@@ -138,6 +147,15 @@ def pieces_before(steps: list[Step], sizes: Sizes) -> list[int]:
         ):
             found.append(at)
     return found
+
+
+def _lays_out_some(step: Step, sizes: Sizes) -> bool:
+    """Say whether a step copies heads of the call, of however many tokens."""
+    if not step.is_helper or step.name in CASTS or not step.tensors:
+        return False
+    shape = step.tensors[0]
+    is_of_call = len(shape) == _HEADS_RANK and shape[3] == sizes.head_size
+    return is_of_call and sizes.sequences in (shape[0] * shape[1], shape[0] * shape[2])
 
 
 def words_of(name: str) -> frozenset[str]:
