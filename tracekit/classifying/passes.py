@@ -27,9 +27,13 @@ from tracekit.classifying.situation import Situation, Verdict
 from tracekit.classifying.triton_names import is_triton_name, verdict_for_triton_name
 
 _CAST_KERNEL: Final = re.compile(
-    r"WithCast|gpu_kernel_impl<[\w:()\s]*direct_copy|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
+    r"WithCast|gpu_kernel_impl<[\w:()\s]*direct_copy"
+    r"|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
 )
-"""ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu)."""
+"""ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu).
+
+The loop `gpu_kernel_impl` converts where `gpu_kernel_impl_nocast` does not (CUDALoops.cuh).
+"""
 
 _TRANSFERS: Final = ("gpu_memcpy", "gpu_memset")
 
