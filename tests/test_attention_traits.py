@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 from programs import Program
@@ -104,3 +105,15 @@ def test_one_key_more_than_queries_may_be_of_elsewhere(tmp_path: Path) -> None:
         program.op("aten::linear", "nvjet", [[4, others, 1024], [1024, 1024], []])
         program.sdpa([4, 8, 255, 64], [4, 8, 256, 64])
     assert told(program, tmp_path, "attention_kind") == ["cross", "self"]
+
+
+def test_grids_of_positions_tell_images_and_videos_of_linear_patches(tmp_path: Path) -> None:
+    program = Program()
+    program.sdpa([1, 4, 2464, 32], [1, 4, 2464, 32])
+    for sides in ([7, 16, 22], [1, 16, 22], [24, 40]):
+        program.view("aten::meshgrid", [[[side] for side in sides], []])
+        length = prod(sides)
+        program.sdpa([1, 4, length, 32], [1, 4, length, 32])
+    program.sdpa([1, 4, 77, 32], [1, 4, 77, 32])
+    expected = ["sequence", "spatio-temporal", "spatial", "spatial", "sequence"]
+    assert told(program, tmp_path, "attention_axis") == expected

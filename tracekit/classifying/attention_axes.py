@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -24,6 +25,8 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
     AXES.index(axis) for axis in ("sequence", "spatial", "temporal", "spatio-temporal")
 )
 _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
+_GRIDS: Final = frozenset({"meshgrid"})
+_GRID_AXES: Final = (2, 3)
 _LOOKUPS: Final = frozenset({"embedding"})
 _LEAST_TURNS: Final = 2
 _MERGES: Final = (1, 4, 16, 64, 256)
@@ -66,6 +69,8 @@ def call_traits(
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
     rest = known[axis[known] < 0]
     axis[rest] = _by_convolutions(linked, shapes, layers, calls, rest)
+    rest = known[axis[known] == _SEQUENCE]
+    axis[rest] = _by_position_grids(linked, shapes, calls, rest)
     kind = call_kinds(linked, shapes, calls, known)
     _of_joint(calls, kind, axis, _BOTH if images.volumes else _SPATIAL)
     return CallTraits(axis, kind)
@@ -91,6 +96,27 @@ def _by_convolutions(
         since_ns = int(linked.trace.ops.start_ns[layer])
         has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
         found.append(_axis_of(calls, row, layers[layer], has_lookup=has_lookup))
+    return found
+
+
+def _by_position_grids(
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, rows: IntArray
+) -> list[int]:
+    """Return the axes of calls whose tokens are the points of a grid that was made before.
+
+    Rotary and learned positions of images and videos are made from the axes of a grid, of height
+    and width, or of frames too; the patches may have come from a linear layer.
+    """
+    grids = by_thread(linked, named_tops(linked, shapes, _GRIDS))
+    found: list[int] = []
+    for row in rows.tolist():
+        beside, length = grids.get(int(calls.thread[row])), int(calls.query_length[row])
+        grid = beside.last_before(int(calls.start_ns[row])) if beside is not None else None
+        sides = [prod(side) for side in shapes.tensor_list(grid)] if grid is not None else []
+        is_of_points = len(sides) in _GRID_AXES and prod(sides) == length > max(sides)
+        is_text = not is_of_points or calls.causal[row] == 1
+        has_frames = len(sides) == max(_GRID_AXES) and sides[0] > 1
+        found.append(_SEQUENCE if is_text else _BOTH if has_frames else _SPATIAL)
     return found
 
 
