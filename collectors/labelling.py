@@ -34,8 +34,12 @@ _TEMPORAL: Final = re.compile(
 _BOTH: Final = re.compile(r"spatio_?-?temporal|space_?time", re.IGNORECASE)
 _DECODER: Final = re.compile(r"temporal_?decoder", re.IGNORECASE)
 """Decoders whose convolutions, not attention, work along time."""
-_VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D")
-_IMAGE: Final = re.compile(r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE")
+_TEXT: Final = re.compile(r"(?:token|text|context|caption)_?refiner", re.IGNORECASE)
+"""Blocks of a denoiser that see the tokens of the text alone."""
+_VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D|HunyuanVideo\w*MidBlock")
+_IMAGE: Final = re.compile(
+    r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE|Image(?:Decoder|Transformer|GPT)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,8 @@ def attention_modules(roots: Mapping[str, torch.nn.Module]) -> tuple[AttentionMo
 
     An attention module is one by its class's name or its projections, and holds no other. It works
     along time if its path or a class above it says so. The rest is spatial where the same root
-    has a temporal one or is an image model, spatio-temporal in 3-D transformers, else sequence.
+    has a temporal one or is an image model, spatio-temporal in 3-D transformers, else sequence;
+    what refines the text inside of them is sequence.
     """
     found: list[AttentionModule] = []
     seen: set[int] = set()
@@ -166,6 +171,8 @@ def _is_temporal(path: str, chain: tuple[str, ...]) -> bool:
 
 
 def _axis_of(path: str, chain: tuple[str, ...], has_temporal: bool) -> str:
+    if any(_TEXT.search(name) for name in (path, *chain)):
+        return "sequence"
     if _BOTH.search(chain[-1]) or _BOTH.search(path):
         return "spatio-temporal"
     if has_temporal:

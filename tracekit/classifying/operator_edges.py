@@ -49,7 +49,7 @@ def with_edges(
     sizes = _sizes(calls, is_linear)
     op_call = np.full(len(linked.trace.ops), -1, np.int64)
     batch, heads = calls.batch.copy(), calls.heads.copy()
-    seen: dict[tuple[bytes, int, int], _Edges] = {}
+    seen: dict[tuple[bytes, int, int, int], _Edges] = {}
     size_code = {size: number for number, size in enumerate(dict.fromkeys(sizes))}
     for call in range(len(calls)):
         first, last = issued.first[call], issued.last[call]
@@ -58,10 +58,11 @@ def with_edges(
         low = max(first - _WINDOW, issued.begin[first])
         low = max(low, issued.free_from[first])
         high = min(last + 1 + _AFTER, issued.end[last])
-        key = (issued.code[low:high].tobytes(), first - low, size_code[sizes[call]])
+        outside = _outside(issued.label[low : first + 1])
+        key = (issued.code[low:high].tobytes(), first - low, size_code[sizes[call]], outside)
         if key not in seen:
             around = [steps[code] for code in issued.code[low:high].tolist()]
-            before = pieces_before(around[: first - low], sizes[call])
+            before = pieces_before(around[: first - low], sizes[call], outside)
             seen[key] = _Edges(
                 before,
                 pieces_after(around[last + 1 - low :], sizes[call]),
@@ -79,6 +80,12 @@ def with_edges(
     return replace(calls, call=spread, batch=batch, heads=heads)
 
 
+def _outside(labels: IntArray) -> int:
+    """Return how many places stand before the label of the last one, 0 if it has none."""
+    others = np.flatnonzero(labels != labels[-1]) if labels[-1] >= 0 else labels[:0]
+    return int(others[-1]) + 1 if len(others) else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Edges:
     """Places before and after an operator that are its own, and its batch and heads, if told."""
@@ -92,13 +99,15 @@ class _Edges:
 class _Issued:
     """Distinct outermost ops with work, by thread and time.
 
-    `top` are op rows, `code` numbers of what they are; `begin` and `end` delimit the thread of each
+    `top` are op rows, `code` numbers of what they are, `label` those of the attention labels
+    around them, -1 where there is none; `begin` and `end` delimit the thread of each
     place, `free_from` is the place after the last that belongs to an earlier call. `first` and
     `last` are the places of each call, -1 where it has none.
     """
 
     top: IntArray
     code: IntArray
+    label: IntArray
     begin: IntArray
     end: IntArray
     free_from: IntArray
@@ -133,7 +142,9 @@ def _issued(linked: Linked, index: OpIndex, calls: AttentionCalls) -> _Issued | 
     first[call[with_call][::-1]] = with_call[::-1]
     last[call[with_call]] = with_call
     _, code = distinct_rows((ops.name[top].astype(np.int64), ops.input_dims[top].astype(np.int64)))
-    return _Issued(top, code, begin, end, free_from, first.tolist(), last.tolist(), outermost)
+    label = linked.labels.attention[rows[first_row]].astype(np.int64)
+    places_of = (first.tolist(), last.tolist())
+    return _Issued(top, code, label, begin, end, free_from, *places_of, outermost)
 
 
 def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[Step]:

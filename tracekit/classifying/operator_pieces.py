@@ -121,8 +121,12 @@ def _together(tensors: tuple[Shape, ...]) -> Shape:
     return tuple(max(sides) for sides in zip(*padded, strict=True))
 
 
-def pieces_before(steps: list[Step], sizes: Sizes) -> list[int]:
-    """Return which steps before an operator are pieces of it."""
+def pieces_before(steps: list[Step], sizes: Sizes, outside: int) -> list[int]:
+    """Return which steps before an operator are pieces of it.
+
+    The first ones, as many as `outside`, stand before its labelled module: they may make masks and
+    biases, and lay out no heads.
+    """
     found: list[int] = []
     layers = 0
     for at in range(len(steps) - 1, -1, -1):
@@ -132,7 +136,7 @@ def pieces_before(steps: list[Step], sizes: Sizes) -> list[int]:
         layers += step.is_layer
         if layers == _MOST_JOINT_LAYERS:
             break
-        if step.is_layer:
+        if step.is_layer or (at < outside and not sizes.are_scores(step)):
             continue
         if layers >= _MOST_LAYERS:
             if _lays_out_some(step, sizes):
