@@ -34,6 +34,7 @@ MODELS: Final[dict[str, str]] = {
     "parti": "tracekit.collectors.models.parti",
     "muse": "tracekit.collectors.models.muse",
     "phenaki": "tracekit.collectors.models.phenaki",
+    "imagen": "tracekit.collectors.models.imagen",
 }
 """The module of each model."""
 
