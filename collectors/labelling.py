@@ -40,6 +40,10 @@ _IMAGE: Final = re.compile(
 )
 
 
+_TEXT: Final = re.compile(r"^Text\w*(?:Embedding|Encoder)$")
+"""Classes inside of an image model whose attention is over a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionModule:
     """An attention module that is to be labelled."""
@@ -53,8 +57,9 @@ def attention_modules(roots: Mapping[str, torch.nn.Module]) -> tuple[AttentionMo
     """Return the attention modules under the roots, each once, with their axes.
 
     An attention module is one by its class's name or its projections, and holds no other. It works
-    along time if its path or a class above it says so. The rest is spatial where the same root
-    has a temporal one or is an image model, spatio-temporal in 3-D transformers, else sequence.
+    along time if its path or a class above it says so. The rest is along the sequence where a class
+    embeds or encodes a text, spatial where the same root has a temporal one or is an image model,
+    spatio-temporal in 3-D transformers, else along the sequence.
     """
     found: list[AttentionModule] = []
     seen: set[int] = set()
@@ -170,6 +175,8 @@ def _is_temporal(path: str, chain: tuple[str, ...]) -> bool:
 def _axis_of(path: str, chain: tuple[str, ...], has_temporal: bool) -> str:
     if _BOTH.search(chain[-1]) or _BOTH.search(path):
         return "spatio-temporal"
+    if any(_TEXT.search(name) for name in chain):
+        return "sequence"
     if has_temporal:
         return "spatial"
     if any(_VOLUME.search(name) for name in chain):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 import torch
-from diffusers.models.embeddings import AttentionPooling
+from diffusers.models.embeddings import AttentionPooling, TextTimeEmbedding
 
 from tracekit.collectors.models._common import spread
 from tracekit.collectors.models._diffusion import TRAINING_STEPS, Ddim
@@ -175,12 +175,8 @@ def _kept(level: int) -> float:
     return math.cos((level / TRAINING_STEPS + 0.008) / 1.008 * math.pi / 2) ** 2
 
 
-class PooledText(torch.nn.Module):  # type: ignore[misc]
-    """The attention pooling of a text in diffusers' UNets, with the attention that is asked for.
-
-    diffusers writes it out, with a softmax in float32. It has one query, the mean of the tokens,
-    and the weights, under the same names, of the one that it takes the place of.
-    """
+class SummaryAttention(torch.nn.Module):  # type: ignore[misc]
+    """Attention of one query to a text, with the weights, by name, of diffusers' pooling."""
 
     def __init__(self, pooling: AttentionPooling, written_out: bool) -> None:
         super().__init__()
@@ -189,13 +185,14 @@ class PooledText(torch.nn.Module):  # type: ignore[misc]
         self.positional_embedding = pooling.positional_embedding
         self.k_proj, self.q_proj, self.v_proj = pooling.k_proj, pooling.q_proj, pooling.v_proj
 
-    def forward(self, text: torch.Tensor) -> torch.Tensor:
-        """Return (batch, width) of (batch, tokens, width)."""
-        mean = text.mean(dim=1, keepdim=True) + self.positional_embedding.to(text.dtype)
-        text = torch.cat([mean, text], dim=1)
+    def forward(
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor
+    ) -> torch.Tensor:
+        """Return (batch, width) of a query (batch, 1, width) and (batch, tokens, width)."""
+        keys = encoder_hidden_states
         query, key, value = (
             each.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for each in (self.q_proj(mean), self.k_proj(text), self.v_proj(text))
+            for each in (self.q_proj(hidden_states), self.k_proj(keys), self.v_proj(keys))
         )
         # Looked up in each call: what records attention replaces PyTorch's function meanwhile.
         fused = torch.nn.functional.scaled_dot_product_attention
@@ -204,9 +201,29 @@ class PooledText(torch.nn.Module):  # type: ignore[misc]
         return pooled
 
 
+class TextSummaryEmbedding(torch.nn.Module):  # type: ignore[misc]
+    """diffusers' embedding of a whole text, with the attention that is asked for.
+
+    diffusers writes it out, with a softmax in float32. Its query is the mean of the tokens, which
+    is a key as well. Weights are those of the one that it takes the place of, by the same names.
+    """
+
+    def __init__(self, embedding: TextTimeEmbedding, written_out: bool) -> None:
+        super().__init__()
+        self.norm1, self.proj, self.norm2 = embedding.norm1, embedding.proj, embedding.norm2
+        self.pool = SummaryAttention(embedding.pool, written_out)
+
+    def forward(self, text: torch.Tensor) -> torch.Tensor:
+        """Return (batch, width) of (batch, tokens, text width)."""
+        text = self.norm1(text)
+        mean = text.mean(dim=1, keepdim=True) + self.pool.positional_embedding.to(text.dtype)
+        pooled = self.pool(mean, encoder_hidden_states=torch.cat([mean, text], dim=1))
+        result: torch.Tensor = self.norm2(self.proj(pooled))
+        return result
+
+
 def use_attention(unet: Any, *, written_out: bool) -> Any:
-    """Return the UNet with its pooling of the text replaced by `PooledText`, where it has one."""
-    pooling = getattr(getattr(unet, "add_embedding", None), "pool", None)
-    if isinstance(pooling, AttentionPooling):
-        unet.add_embedding.pool = PooledText(pooling, written_out)
+    """Return the UNet with its embedding of the text replaced, by `TextSummaryEmbedding`."""
+    if isinstance(getattr(unet, "add_embedding", None), TextTimeEmbedding):
+        unet.add_embedding = TextSummaryEmbedding(unet.add_embedding, written_out)
     return unet

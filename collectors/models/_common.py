@@ -115,7 +115,7 @@ def make_diffusers(kind: Any, config: Mapping[str, Any], options: ModelOptions, 
 
 
 def _processor(module: Attention, written_out: bool) -> Any:
-    """Return the processor of the module's kind: some add keys and values of a text to their own."""
+    """Return the processor of the module's kind: some add a text's keys and values to their own."""
     if "AddedKV" in type(module.processor).__name__:
         return AttnAddedKVProcessor() if written_out else AttnAddedKVProcessor2_0()
     return AttnProcessor() if written_out else AttnProcessor2_0()

@@ -116,7 +116,7 @@ class EfficientUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         timestep: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         class_labels: torch.Tensor,
-        return_dict: bool = False,
+        return_dict: bool = False,  # noqa: ARG002
     ) -> tuple[torch.Tensor]:
         """Return the predicted noise (batch, out_channels, height, width).
 

@@ -2,38 +2,38 @@
 
 Saharia et al., *Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding*
 (arXiv 2205.11487): T5-XXL reads the text, a base makes an image of 64 pixels, one super-resolution
-makes 256 of it and a second 1,024. No weights were released. DeepFloyd IF (github.com/deep-floyd/IF)
-is the same cascade, released, but for its third stage; so the first two are IF's UNets, as diffusers
-has them, and the third is after the paper.
+makes 256 of it and a second 1,024. No weights were released. DeepFloyd IF (deep-floyd/IF on GitHub)
+is the same cascade, released, but for its third stage; so the first two are IF's UNets, as
+diffusers has them, and the third is after the paper.
 
 * Text encoder: T5-XXL, as `_text` says; 4.76 B parameters.
 * Base: IF-I's UNet, `unet/config.json` of DeepFloyd/IF-I-XL-v1.0: channels 704, 1408, 2112, 2816,
   three layers a block, heads of 64, attention at 32, 16 and 8 pixels; 4.30 B, published as 4.3.
-  IF-I-L and IF-I-M have the channels 320 to 1280 and 192 to 768, *assumed*: they give 0.935 B,
-  published as 0.9, and 0.372 B, published as 0.4, which is further from it than 5%, so that the
-  former stands in the preset.
-* Super-resolution to 256: IF-II's UNet. Two levels of attention, at 32 and 16 pixels, the noise level
-  of the condition as a class, scaled skip connections. Its channels (160, 320, 640, 960 and 1280 in L,
-  128, 256, 384, 512 and 768 in M), layers a block (2, 2, 3, 5, 5) and that its attention has keys of
-  the image too are *assumed*: they give 1.19 B and 0.449 B, published as 1.2 and 0.45. M goes with the
-  preset `if-m`, L with the others.
-* Super-resolution to 1,024: the paper's Efficient U-Net (`_efficient_unet`), 128 channels times 1, 2,
-  4 and 8, 2, 4, 8 and 8 residual blocks, attention to the text at the lowest resolution, all of it
-  *assumed* but for what that module says; 0.416 B, where section 4.1 says 400 M.
+  IF-I-L and IF-I-M have channels of 320 to 1280 and 192 to 768, *assumed*: they give 0.935 B,
+  published as 0.9, and 0.372 B, published as 0.4 in one digit, which is 7% more; so the preset has
+  the count itself.
+* Super-resolution to 256: IF-II's UNet. Attention at 32 and 16 pixels, the noise level of the
+  condition as a class, scaled skip connections. *Assumed* are its channels (160, 320, 640, 960 and
+  1280 in L, 128, 256, 384, 512 and 768 in M), layers (2, 2, 3, 5 and 5), at which levels it attends
+  and that it does to the image too: they give 1.19 B and 0.449 B, published as 1.2 and 0.45. M goes
+  with the preset `if-m`, L with the others.
+* Super-resolution to 1,024: the paper's Efficient U-Net (`_efficient_unet`), 128 channels times 1,
+  2, 4 and 8, with 2, 4, 8 and 8 residual blocks, that attends to the text at its lowest resolution,
+  8 heads of 64; all of it *assumed*. It has 0.416 B, where section 4.1 says 400 M.
 * Sampling: 100 steps and a guidance scale of 7 in the base, 50 and 4 in a super-resolution, the
   defaults of diffusers' IFPipeline and IFSuperResolutionPipeline; those of the third stage are
-  *assumed* to be the second's. 77 tokens of text, as these pipelines pad to; the condition enlarged
-  and noised to level 250 of 1,000, as there. The update is DDIM's, at the noise levels of Stable
-  Diffusion, where theirs is DDPM's: it costs the same. IF's UNets predict a variance as well, in
-  channels that DDIM has no use for. Dynamic thresholding, a quantile of each step's image, and IF's
-  safety checker and watermark are left out.
+  *assumed* to be the second's. 77 tokens of text, as these pipelines pad to; the condition is
+  enlarged and noised to level 250 of 1,000, as there. The update is DDIM's, at the noise levels of
+  Stable Diffusion, where theirs is DDPM's: it costs nearly the same. IF's UNets predict a variance
+  as well, in channels that DDIM has no use for. Dynamic thresholding, a quantile of each step's
+  image, is left out, and so are IF's safety checker and watermark.
 
-Each UNet sees both prompts at once, the batch is doubled. IF adds the text's keys and values to those
-of the image: its attention is joint. IF also pools the text by an attention of one query, which runs
-as `--attention` says where diffusers always writes it out.
+Each UNet sees both prompts at once, the batch is doubled. IF adds the text's keys and values to
+those of the image: its attention is joint. It also pools the text, by an attention of one query,
+which runs as `--attention` says where diffusers always writes it out.
 
-`size` is the side of the image that comes out, the stages before are 1/4 and 1/16 of it. `steps` are
-those of the base; a super-resolution has half as many, at least 1. The folder of weights holds
+`size` is the side of the image that comes out, the stages before are 1/4 and 1/16 of it. `steps`
+are those of the base; a super-resolution has half as many, at least 1. The folder of weights holds
 `text_encoder`, `unet`, `super_resolution_256` and `super_resolution_1024`, each as
 `save_pretrained` writes it: the first two are those of IF-I's folder, the third is IF-II's `unet`.
 """
@@ -140,9 +140,16 @@ TINY_1024: Final = {
     "norm_num_groups": 4,
 }
 
-_256_ASSUMED: Final = ("block_out_channels", "layers_per_block", "only_cross_attention")
+_256_ASSUMED: Final = (
+    "block_out_channels",
+    "cross_attention_dim",
+    "layers_per_block",
+    "down_block_types",
+    "up_block_types",
+    "only_cross_attention",
+)
 ASSUMED: Final = (
-    *(f"{SUPER_256}.{key}" for key in (*_256_ASSUMED, "cross_attention_dim")),
+    *(f"{SUPER_256}.{key}" for key in _256_ASSUMED),
     SUPER_1024,
     f"inputs.{SUPER_1024}_steps",
     f"inputs.{SUPER_1024}_guidance_scale",
@@ -190,11 +197,11 @@ PRESETS: Final = {
 }
 ATTENTION: Final = {
     "text_encoder": {("self", "sequence")},
-    "unet": {("joint", "spatial")},
-    SUPER_256: {("joint", "spatial")},
+    "unet": {("joint", "spatial"), ("cross", "sequence")},
+    SUPER_256: {("joint", "spatial"), ("cross", "sequence")},
     SUPER_1024: {("cross", "spatial")},
 }
-"""Kinds and axes of the attention in each part."""
+"""Kinds and axes of the attention in each part; along the sequence one query pools the text."""
 STAGES: Final = (TEXT_ENCODER, "denoise", SUPER_256, SUPER_1024)
 
 
