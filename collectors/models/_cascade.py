@@ -167,7 +167,7 @@ class Enlarged:
         )
         if frames:
             image = image.unflatten(0, (before.shape[0], -1)).transpose(1, 2)
-        kept = _kept(self.level) / _kept(0)
+        kept = _kept(self.level + 1) / _kept(0)
         return image * kept**0.5 + self.noise * (1 - kept) ** 0.5
 
 

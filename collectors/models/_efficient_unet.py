@@ -25,7 +25,10 @@ _SKIP_SCALE = 0.5**0.5
 
 
 class _Block(torch.nn.Module):  # type: ignore[misc]
-    """Residual blocks of one resolution, and after them, where wanted, attention to the text."""
+    """Residual blocks of one resolution, and after them, where wanted, attention to the text.
+
+    `level` and `text` are the widths of what they are given, `heads` their number and size.
+    """
 
     def __init__(
         self,
@@ -34,8 +37,7 @@ class _Block(torch.nn.Module):  # type: ignore[misc]
         level: int,
         groups: int,
         text: int | None,
-        heads: int,
-        head_dim: int,
+        heads: tuple[int, int],
     ) -> None:
         super().__init__()
         self.level_proj = torch.nn.Linear(level, channels)
@@ -52,8 +54,8 @@ class _Block(torch.nn.Module):  # type: ignore[misc]
             self.attention = Attention(
                 channels,
                 text,
-                heads=heads,
-                dim_head=head_dim,
+                heads=heads[0],
+                dim_head=heads[1],
                 norm_num_groups=groups,
                 residual_connection=True,
             )
@@ -101,7 +103,7 @@ class EfficientUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         for channels, layers, attends in levels:
             text = text_width if attends else None
             heads = (attention_heads, attention_head_dim)
-            shape = (channels, layers, width, norm_num_groups, text, *heads)
+            shape = (channels, layers, width, norm_num_groups, text, heads)
             self.down.append(torch.nn.Conv2d(before, channels, 3, stride=2, padding=1))
             self.down_blocks.append(_Block(*shape))
             self.up_blocks.insert(0, _Block(*shape))
