@@ -4,7 +4,8 @@ Saharia et al., *Photorealistic Text-to-Image Diffusion Models with Deep Languag
 (arXiv 2205.11487): T5-XXL reads the text, a base makes an image of 64 pixels, one super-resolution
 makes 256 of it and a second 1,024. No weights were released. DeepFloyd IF (deep-floyd/IF on GitHub)
 is the same cascade, released, but for its third stage; so the first two are IF's UNets, as
-diffusers has them, and the third is after the paper.
+diffusers has them, and the third is after the paper. The paper's first two have 2 B and 600 M
+(section 4.1): the base is larger than that in the preset `if-xl`, and smaller in the others.
 
 * Text encoder: T5-XXL, as `_text` says; 4.76 B parameters.
 * Base: IF-I's UNet, `unet/config.json` of DeepFloyd/IF-I-XL-v1.0: channels 704, 1408, 2112, 2816,
