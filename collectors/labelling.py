@@ -34,8 +34,10 @@ _TEMPORAL: Final = re.compile(
 _BOTH: Final = re.compile(r"spatio_?-?temporal|space_?time", re.IGNORECASE)
 _DECODER: Final = re.compile(r"temporal_?decoder", re.IGNORECASE)
 """Decoders whose convolutions, not attention, work along time."""
-_TEXT: Final = re.compile(r"(?:token|text|context|caption)_?refiner", re.IGNORECASE)
-"""Blocks of a denoiser that see the tokens of the text alone."""
+_TEXT: Final = re.compile(
+    r"(?i:(?:token|text|context|caption)_?refiner)|^Text\w*(?:Embedding|Encoder)$"
+)
+"""Blocks of a denoiser that see the tokens of the text alone, by name or class."""
 _VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D|HunyuanVideo\w*MidBlock")
 _IMAGE: Final = re.compile(
     r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE|Image(?:Decoder|Transformer|GPT)"
@@ -55,9 +57,9 @@ def attention_modules(roots: Mapping[str, torch.nn.Module]) -> tuple[AttentionMo
     """Return the attention modules under the roots, each once, with their axes.
 
     An attention module is one by its class's name or its projections, and holds no other. It works
-    along time if its path or a class above it says so. The rest is spatial where the same root
-    has a temporal one or is an image model, spatio-temporal in 3-D transformers, else sequence;
-    what refines the text inside of them is sequence.
+    along time if its path or a class above it says so. The rest is along the sequence where it or
+    a class above it embeds, encodes or refines a text, spatial where the same root has a temporal
+    one or is an image model, spatio-temporal in 3-D transformers, else along the sequence.
     """
     found: list[AttentionModule] = []
     seen: set[int] = set()

@@ -216,6 +216,8 @@ def test_axes_come_from_names_and_siblings() -> None:
     assert axis_of(decoder) == {"m.attn": "spatial"}
     for name in ("ImageDecoder", "MaskedImageTransformer", "ImageGPTModel"):
         assert axis_of(named(name, attn=attention())) == {"m.attn": "spatial"}
+    pooled = named("UNet2DConditionModel", text=named("TextTimeEmbedding", a=attention()))
+    assert axis_of(pooled) == {"m.text.a": "sequence"}
     mixed = named(
         "UNetSpatioTemporalConditionModel",
         block=named("TransformerSpatioTemporalModel", spatial=attention(), temporal=attention()),

@@ -40,6 +40,7 @@ MODELS: Final[dict[str, str]] = {
     "latte": "tracekit.collectors.models.latte",
     "stable-video-diffusion": "tracekit.collectors.models.stable_video_diffusion",
     "animatediff": "tracekit.collectors.models.animatediff",
+    "imagen": "tracekit.collectors.models.imagen",
 }
 """The module of each model."""
 
