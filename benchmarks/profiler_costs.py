@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 WORKLOADS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "stable-diffusion, 64 px, 4 steps": ("stable-diffusion", {"size": 64, "steps": 4}),
     "llama 3.2-1b, 16 tokens": ("llama", {"preset": "3.2-1b", "new_tokens": 16}),
-    "make-a-video, 16 px, 1 step": ("make-a-video", {"size": 16, "frames": 4, "steps": 1}),
+    "make-a-video, 16 px, 1 step": (
+        "make-a-video",
+        {"preset": "base", "size": 16, "frames": 4, "steps": 1},
+    ),
 }
 """Title, model and options of what the host sets the pace of."""
 SETTINGS: Final = ("unprofiled", "light", "ops", "shapes", "stacks")
