@@ -40,6 +40,8 @@ class Stage:
     `noise` (batch, channels, …) is what sampling starts from. `guidance` null is none: then only
     the conditional half of the text is seen, and the batch is not doubled. `condition` makes, of
     the sample of the stage before, what this one is given; `put_in` puts that into the sample.
+    `to_text`, of a prior, makes of the text and this stage's sample what later stages see as text;
+    the sample then goes no further.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Stage:
     guidance: float | None
     condition: Callable[[torch.Tensor], torch.Tensor] | None = None
     put_in: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = channels
+    to_text: Callable[[Any, torch.Tensor], Any] | None = None
 
     @property
     def steps(self) -> int:
@@ -100,6 +103,8 @@ class Cascade:
             sample = None
             for stage in self.stages:
                 sample = stage.run(steps[stage.name], sample, text, mark)
+                if stage.to_text is not None:
+                    text, sample = stage.to_text(text, sample), None
         return sample
 
     def workload(
