@@ -16,8 +16,8 @@ diffusers has them, and the third is after the paper. The paper's first two have
 * Super-resolution to 256: IF-II's UNet. Attention at 32 and 16 pixels, the noise level of the
   condition as a class, scaled skip connections. *Assumed* are its channels (160, 320, 640, 960 and
   1280 in L, 128, 256, 384, 512 and 768 in M), layers (2, 2, 3, 5 and 5), at which levels it attends
-  and that it does to the image too. They were chosen to fit the published 1.2 B and 0.45 B, of which
-  1.19 B and 0.449 B is thus no confirmation. M goes with the preset `if-m`, L with the others.
+  and that it does to the image too. They were chosen to fit the published 1.2 B and 0.45 B: that
+  they give 1.19 B and 0.449 B confirms nothing. M goes with preset `if-m`, L with the others.
 * Super-resolution to 1,024: the paper's Efficient U-Net (`_efficient_unet`), 128 channels times 1,
   2, 4 and 8, with 2, 4, 8 and 8 residual blocks, that attends to the text at its lowest resolution,
   8 heads of 64; all of it *assumed*. It has 0.416 B, where section 4.1 says 400 M, which what is
