@@ -238,7 +238,7 @@ def test_without_a_gpu_cuda_is_refused() -> None:
 def test_an_unknown_model_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match="did you mean stable-diffusion"):
         load_builder("stable-difusion")
-    with pytest.raises(UsageError, match="known are stable-diffusion, llama"):
+    with pytest.raises(UsageError, match="known are llama, imagen"):
         load_builder("zzz")
 
 
