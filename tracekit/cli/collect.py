@@ -173,7 +173,7 @@ def _list_models(*, verbose: bool) -> None:
     models = list_models()
     width = max((len(model.name) for model in models), default=0)
     for model in models:
-        click.echo(f"{model.name.ljust(width)}  {model.description}".rstrip())
+        click.echo(_filled(f"{model.name.ljust(width)}  {model.description}".rstrip(), width + 2))
         if verbose:
             _list_presets(model.presets)
 
@@ -183,11 +183,14 @@ def _list_presets(presets: tuple[ListedPreset, ...]) -> None:
     for number, preset in enumerate(presets):
         default = ", the default" if number == 0 and len(presets) > 1 else ""
         size = f"{preset.parameters / 1e9:.3g} B parameters"
-        click.echo(f"    --preset {preset.name}: {preset.about}, {size}{default}")
+        click.echo(_filled(f"    --preset {preset.name}: {preset.about}, {size}{default}", 8))
         if preset.assumed:
-            text = f"assumed: {', '.join(preset.assumed)}"
-            indent = " " * 8
-            click.echo(textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent))
+            click.echo(_filled(f"{' ' * 8}assumed: {', '.join(preset.assumed)}", 8))
+
+
+def _filled(text: str, indent: int) -> str:
+    """Return a line, broken to what a terminal shows, what follows indented."""
+    return textwrap.fill(text, 100, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 def _workload(target: tuple[str, ...], given: dict[str, Any]) -> Workload:
