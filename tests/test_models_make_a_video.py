@@ -132,6 +132,13 @@ def test_every_frame_of_768_pixels_starts_from_the_same_noise() -> None:
     assert all(torch.equal(start[:, :, 0], start[:, :, frame]) for frame in range(9))
 
 
+def test_super_resolution_is_given_the_frames_enlarged_without_noise() -> None:
+    unet = video.parts(TINY)["super_resolution_256"]
+    stage = further.super_resolution_256(unet, 1, 2, 32, TINY)
+    frames = torch.full((1, 3, 2, 8, 8), 0.25)
+    assert torch.equal(stage.condition(frames), torch.full((1, 3, 2, 32, 32), 0.25))
+
+
 def test_chunks_of_frames_do_not_change_the_numbers() -> None:
     unet = video.parts(TINY)["super_resolution_768"]
     given = torch.randn(1, 6, 9, 32, 32)

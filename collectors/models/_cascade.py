@@ -24,6 +24,9 @@ from tracekit.collectors.written_attention import attention_written_out
 TEXT_ENCODER: Final = "text_encoder"
 """The stage that reads the text, once."""
 
+NO_NOISE: Final = -1
+"""The level of a condition that no noise is added to."""
+
 Denoiser = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """Of an input, a timestep and a text, the predicted noise; its channels after those are ignored."""
 
@@ -172,7 +175,7 @@ class Enlarged:
         )
         if frames:
             image = image.unflatten(0, (before.shape[0], -1)).transpose(1, 2)
-        kept = _kept(self.level) / _kept(0)
+        kept = _kept(self.level + 1) / _kept(0)
         return image * kept**0.5 + self.noise * (1 - kept) ** 0.5
 
 
