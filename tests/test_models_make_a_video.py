@@ -141,13 +141,16 @@ def test_super_resolution_is_given_the_frames_enlarged_without_noise() -> None:
 
 
 def test_chunks_of_frames_do_not_change_the_numbers() -> None:
-    unet = video.parts(TINY)["super_resolution_768"]
-    given = torch.randn(1, 6, 9, 32, 32)
+    # In float64: where few numbers are normalized, float32 rounds differently by batch.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unet = video.parts(TINY)["super_resolution_768"].double()
+    given = torch.randn(1, 6, 9, 32, 32, generator=torch.Generator().manual_seed(0)).double()
     time = torch.tensor(7)
     chunked = further.some_frames_at_a_time(unet)(given, time, None)
     for frame in range(9):
         alone = unet(given[:, :, frame], time).sample
-        assert torch.allclose(chunked[:, :, frame], alone, atol=1e-5)
+        assert torch.allclose(chunked[:, :, frame], alone, atol=1e-10)
 
 
 def test_the_base_frames_see_the_image_embedding() -> None:
