@@ -24,6 +24,9 @@ from tracekit.collectors.written_attention import attention_written_out
 TEXT_ENCODER: Final = "text_encoder"
 """The stage that reads the text, once."""
 
+NO_NOISE: Final = -1
+"""The level of a condition that no noise is added to."""
+
 Denoiser = Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor]
 """Of an input, a timestep and a text, the predicted noise; its channels after those are ignored."""
 

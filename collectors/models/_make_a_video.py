@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from diffusers import PriorTransformer, UNet2DModel, UNet3DConditionModel
 
-from tracekit.collectors.models._cascade import Denoiser, Enlarged, Stage
+from tracekit.collectors.models._cascade import NO_NOISE, Denoiser, Enlarged, Stage
 from tracekit.collectors.models._common import make_diffusers, making
 from tracekit.collectors.models._diffusion import Ddim, noise
 from tracekit.collectors.workload import ModelOptions
@@ -179,7 +179,7 @@ def super_resolution_256(
         noise=start,
         sampler=Ddim.of(steps, options),
         guidance=None,
-        condition=Enlarged(start, level=0),
+        condition=Enlarged(start, level=NO_NOISE),
     )
 
 
@@ -194,7 +194,7 @@ def super_resolution_768(
         noise=start,
         sampler=Ddim.of(steps, options),
         guidance=None,
-        condition=Enlarged(start, level=0),
+        condition=Enlarged(start, level=NO_NOISE),
     )
 
 

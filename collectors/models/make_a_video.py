@@ -43,8 +43,9 @@ Of the other stages (preset `full`) these are *assumed* as well:
   above. It has 0.28 billion parameters; that paper says 0.3.
 
 Memory: a batch goes through interpolation and SR video by video, through SR to 768 in chunks of 8
-frames, so that no tensor of the full size holds more than 2³¹ numbers. The largest are 384
-channels of 76 frames of 256 pixels, and of 8 frames of 768: below 4 GB each, in bfloat16.
+frames. So no tensor of the full size but the scores of attention that is written out holds more
+than 2³¹ numbers; the largest are 384 channels of 76 frames of 256 pixels, and of 8 frames of 768,
+below 4 GB each in bfloat16.
 
 `--frames` and `--size` are those of the base frames: n become 5·(n - 1) + 1 in the end, and pixels
 are 4 and 12 times as many a side. `--steps` are the base's; the others follow in proportion, and
