@@ -6,7 +6,7 @@ import numpy as np
 
 from tracekit.analysis.breakdown import device_times
 from tracekit.analysis.pacing import pace_of
-from tracekit.analysis.profiler_costs import COSTS, DEAREST, LEAST
+from tracekit.analysis.profiler_costs import COSTS, DEAREST, DEVICE_SHARE, LEAST
 from tracekit.analysis.undilated import undilated
 from tracekit.classifying.table import KernelTable
 from tracekit.results import Corrected
@@ -17,7 +17,8 @@ def estimated_times(table: KernelTable, limit: int | None) -> Corrected | None:
     """Return wall, busy and idle time of the run without a profiler, as a range.
 
     The run is paced anew with the host relieved of what profiling its events costs: at usual costs,
-    at the least and at the most that were measured (`profiler_costs`). Null without GPU activity,
+    at the least and at the most that were measured (`profiler_costs`); the range is wider by what
+    the device's own time differs from run to run. Null without GPU activity,
     without host events, or with several devices.
     """
     devices = device_times(table)
@@ -28,14 +29,15 @@ def estimated_times(table: KernelTable, limit: int | None) -> Corrected | None:
         pace_of(table, device, costs).run(1.0).end_ns for costs in (LEAST, COSTS, DEAREST)
     )
     busy_ns = devices[0].busy_ns
+    margin_ns = round(DEVICE_SHARE * busy_ns)
     idle_ns = max(0, usual - busy_ns)
     found = undilated(table, COSTS, usual, idle_ns, limit)
     recorded_ns = pace_of(table, device, COSTS).run().end_ns
     return Corrected(
         source="estimated",
         wall_ns=usual,
-        low_ns=min(shortest, usual),
-        high_ns=max(longest, usual),
+        low_ns=min(shortest, usual) - margin_ns,
+        high_ns=max(longest, usual) + margin_ns,
         busy_ns=busy_ns,
         idle_ns=idle_ns,
         idle_share=share_of(idle_ns, usual),

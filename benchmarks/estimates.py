@@ -1,0 +1,90 @@
+"""Hold estimates from plain traces against run folders: ``python -m benchmarks.estimates RUN…``.
+
+Of each run folder the rich pass alone is taken, its unprofiled wall time estimated, and compared
+with the one that was measured. Writes the table into ``docs/idle.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import tracekit
+from benchmarks.document import replace_between
+from benchmarks.tools import CHECKOUT, UnusableError
+from tracekit.analysis.estimated import estimated_times
+from tracekit.errors import TracekitError
+from tracekit.runfolder import RICH_PASS, TIMING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MARKER: Final = "estimates"
+_DOCS: Final = CHECKOUT / "docs" / "idle.md"
+_MS: Final = 1e6
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, write the table, and return 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimates", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--docs", type=Path, default=_DOCS)
+    args = parser.parse_args(argv)
+    try:
+        rows = [row for run in args.runs if (row := compared(run)) is not None]
+        text = replace_between(args.docs.read_text(encoding="utf-8"), MARKER, table(rows))
+        args.docs.write_text(text, encoding="utf-8")
+    except (OSError, UnusableError, TracekitError) as error:
+        print(f"benchmarks.estimates: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def compared(run: Path) -> dict[str, Any] | None:
+    """Return measured and estimated times of a run folder in ms, null where one is missing."""
+    if not (run / RICH_PASS).is_file() or not (run / TIMING).is_file():
+        return None
+    timing = json.loads((run / TIMING).read_text())
+    timing = timing.get("traced") or timing
+    estimate = estimated_times(tracekit.kernels(run / RICH_PASS), 1)
+    if estimate is None or timing.get("median_wall_ms") is None:
+        return None
+    low, high = estimate.low_ns, estimate.high_ns
+    return {
+        "run": run.name,
+        "wall": timing["median_wall_ms"],
+        "least": timing["min_wall_ms"],
+        "most": timing["max_wall_ms"],
+        "low": low / _MS,
+        "usual": estimate.wall_ns / _MS,
+        "high": high / _MS,
+        "busy": estimate.busy_ns / _MS,
+        "points": 100 * estimate.busy_ns * (1 / low - 1 / high) if low else 0.0,
+        "holds": low <= timing["median_wall_ms"] * _MS <= high,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the comparison in Markdown."""
+    held = sum(row["holds"] for row in rows)
+    lines = [
+        f"The range holds the median of the unprofiled runs in {held} of {len(rows)}.",
+        "",
+        "| run | unprofiled ms | estimate ms | range ms | holds it | idle share, width in points |",
+        "| --- | ---: | ---: | ---: | :---: | ---: |",
+    ]
+    for row in rows:
+        wall = f"{row['wall']:.0f} ({row['least']:.0f}–{row['most']:.0f})"
+        holds = "yes" if row["holds"] else "no"
+        lines.append(
+            f"| {row['run']} | {wall} | {row['usual']:.0f} | {row['low']:.0f}–{row['high']:.0f} | "
+            f"{holds} | {row['points']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
