@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ATTENTION: Final = re.compile(
     r"(?:Attention|Attn)(?:Block|Layer|Module)?(?:\dD?|3d)?$|[a-z]Attention\w*\d$"
 )
-_NO_ATTENTION: Final = re.compile(r"Processor|Pool|Mask|Norm$|Embed")
+_NO_ATTENTION: Final = re.compile(r"Processor|Pool|Mask|MidBlock|Norm$|Embed")
 _PROJECTIONS: Final = (("to_q", "to_k", "to_v"), ("q_proj", "k_proj", "v_proj"))
 
 _TEMPORAL: Final = re.compile(

@@ -223,6 +223,7 @@ def test_axes_come_from_names_and_siblings() -> None:
         block=named("TransformerSpatioTemporalModel", spatial=attention(), temporal=attention()),
     )
     assert axis_of(mixed) == {"m.block.spatial": "spatial", "m.block.temporal": "temporal"}
+    assert attention_modules({"m": named("UNetMidBlock3DCrossAttn")}) == ()
 
 
 def test_only_the_innermost_attention_of_each_root_once() -> None:

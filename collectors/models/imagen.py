@@ -13,11 +13,12 @@ diffusers has them, and the third is after the paper. The paper's first two have
   IF-I-L and IF-I-M have channels of 320 to 1280 and 192 to 768, *assumed*: they give 0.935 B,
   published as 0.9, and 0.372 B, published as 0.4 in one digit, which is 7% more; so the preset has
   the count itself.
-* Super-resolution to 256: IF-II's UNet. Attention at 32 and 16 pixels, the noise level of the
-  condition as a class, scaled skip connections. *Assumed* are its channels (160, 320, 640, 960 and
-  1280 in L, 128, 256, 384, 512 and 768 in M), layers (2, 2, 3, 5 and 5), at which levels it attends
-  and that it does to the image too. They were chosen to fit the published 1.2 B and 0.45 B: that
-  they give 1.19 B and 0.449 B confirms nothing. M goes with preset `if-m`, L with the others.
+* Super-resolution to 256: IF-II's UNet. Attention at 32 and 16 pixels, to the image too, the noise
+  level of the condition as a class, scaled skip connections, layers (2, 2, 3, 5 and 5); in L
+  channels 160, 320, 640, 960 and 1280, as in the copy of its configuration at
+  williamberman/dreambooth_me_upscale (`unet/config.json`); 1.19 B, published as 1.2. M's channels
+  (128, 256, 384, 512 and 768) are *assumed*: they were chosen to fit the published 0.45 B, so that
+  they give 0.449 B confirms nothing. M goes with preset `if-m`, L with the others.
 * Super-resolution to 1,024: the paper's Efficient U-Net (`_efficient_unet`), 128 channels times 1,
   2, 4 and 8, with 2, 4, 8 and 8 residual blocks, that attends to the text at its lowest resolution,
   8 heads of 64; all of it *assumed*. It has 0.416 B, where section 4.1 says 400 M, which what is
@@ -142,16 +143,7 @@ TINY_1024: Final = {
     "norm_num_groups": 4,
 }
 
-_256_ASSUMED: Final = (
-    "block_out_channels",
-    "cross_attention_dim",
-    "layers_per_block",
-    "down_block_types",
-    "up_block_types",
-    "only_cross_attention",
-)
 ASSUMED: Final = (
-    *(f"{SUPER_256}.{key}" for key in _256_ASSUMED),
     SUPER_1024,
     f"inputs.{SUPER_1024}_steps",
     f"inputs.{SUPER_1024}_guidance_scale",
@@ -192,10 +184,13 @@ def _preset(
 _LARGE_256: Final = (160, 320, 640, 960, 1280)
 _MEDIUM_256: Final = (128, 256, 384, 512, 768)
 _ALL_ASSUMED: Final = (*_CHANNELS_ASSUMED, *ASSUMED)
+_MEDIUM_ASSUMED: Final = (*_ALL_ASSUMED, f"{SUPER_256}.block_out_channels")
 PRESETS: Final = {
     "if-xl": _preset("IF-I-XL", (704, 1408, 2112, 2816), _LARGE_256, (4.3e9, 1.2e9), ASSUMED),
     "if-l": _preset("IF-I-L", (320, 640, 960, 1280), _LARGE_256, (0.9e9, 1.2e9), _ALL_ASSUMED),
-    "if-m": _preset("IF-I-M", (192, 384, 576, 768), _MEDIUM_256, (0.372e9, 0.45e9), _ALL_ASSUMED),
+    "if-m": _preset(
+        "IF-I-M", (192, 384, 576, 768), _MEDIUM_256, (0.372e9, 0.45e9), _MEDIUM_ASSUMED
+    ),
 }
 ATTENTION: Final = {
     "text_encoder": {("self", "sequence")},
