@@ -1,0 +1,280 @@
+"""Finds what a sequence repeats: chains of equal contexts, and the loops that they mark.
+
+A context is a run of elements. One that a loop passes once a turn comes back after about one
+turn, whatever else stands in between, so turns may differ in places and in length. What the turns
+hold several times (layers) comes back sooner and marks a loop of its own, inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tracekit.linking.codes import numbered
+from tracekit.linking.sequences import run_hashes
+from tracekit.trace import AnyArray, BoolArray, FloatArray, IntArray
+
+_WIDTHS: Final = (4, 16, 64)
+"""Lengths of contexts: short ones reach the ends of a turn, long ones stand in it once."""
+
+SHORTEST: Final = 8
+"""Elements of the shortest turn that is looked for."""
+
+_STEADY: Final = 1.5
+"""How much longer one turn may be than the next for a chain to go on."""
+_BINS_PER_OCTAVE: Final = 6
+_NEAR: Final = 1.25
+_SHARES: Final = (0.02, 0.2, 0.5)
+"""Shares of the chains of a loop that may be as long as it; tried in turn."""
+_LEAST_CHAINS: Final = 3
+_ALIKE: Final = 0.7
+_HALF: Final = 0.5
+_WHOLE: Final = 0.9
+_MISMATCH, _MOST_DROP = 2, 24
+"""What an unequal element takes off a stretch of equal ones, and where the stretch is over."""
+_GRAM: Final = 4
+_SAMPLE: Final = 5
+_MOST_DROPPED: Final = 4
+"""Turns at the ends that may turn out to be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A part of a sequence that is turns of one thing, one after another.
+
+    `starts` holds the first element of each turn, `end` the end of the last one.
+    """
+
+    starts: IntArray
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def start(self) -> int:
+        """Where the first turn begins."""
+        return int(self.starts[0])
+
+    @property
+    def bounds(self) -> IntArray:
+        """Where each turn begins, and where the last one ends."""
+        return np.append(self.starts, self.end)
+
+    def shifted(self, by: int) -> Loop:
+        """Return the loop in a sequence that begins this much earlier."""
+        return Loop(self.starts + by, self.end + by)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chains:
+    """Contexts that come back about as far each time: where they stand, how often, how far apart.
+
+    `row` is where the places of a chain begin in `places`.
+    """
+
+    places: IntArray
+    row: IntArray
+    count: IntArray
+    width: IntArray
+
+    @property
+    def first(self) -> IntArray:
+        return self.places[self.row]
+
+    @property
+    def last(self) -> IntArray:
+        return self.places[self.row + self.count - 1]
+
+    @property
+    def period(self) -> FloatArray:
+        return (self.last - self.first) / (self.count - 1)
+
+    def take(self, chosen: AnyArray) -> _Chains:
+        return _Chains(self.places, self.row[chosen], self.count[chosen], self.width[chosen])
+
+
+def loops_of(codes: IntArray) -> list[Loop]:
+    """Return the loops that a sequence shows, longest turns first; they may hold one another.
+
+    Of loops in different parts of the sequence whose turns are about as long, only the one with
+    the most turns is returned: look again into what is left. The work is that of a few sorts.
+    """
+    if len(codes) < 2 * SHORTEST:
+        return []
+    chains = _chains(codes)
+    found = []
+    for period in _periods(chains):
+        loop = _loop(codes, chains, period)
+        if loop is not None and not any(_same(loop, other) for other in found):
+            found.append(loop)
+    return sorted(found, key=lambda loop: -(loop.end - loop.start) / len(loop))
+
+
+def likeness(codes: IntArray, bounds: IntArray) -> FloatArray:
+    """Return how much of each part the next one holds too, between 0 and 1.
+
+    It is what both have in common of runs of four elements, relative to the longer part.
+    """
+    parts = len(bounds) - 1
+    inside = codes[bounds[0] : bounds[-1]]
+    grams, gram = _grams(inside)
+    of_part = np.repeat(np.arange(parts), np.diff(bounds))
+    keys, counts = np.unique(of_part * grams + gram, return_counts=True)
+    there = np.searchsorted(keys, keys + grams)
+    held = (there < len(keys)) & (keys[np.minimum(there, len(keys) - 1)] == keys + grams)
+    common = np.where(held, np.minimum(counts, counts[np.minimum(there, len(keys) - 1)]), 0)
+    shared = np.bincount(keys // grams, weights=common, minlength=parts)[:-1]
+    sizes = np.diff(bounds)
+    return np.asarray(shared / np.maximum(1, np.maximum(sizes[1:], sizes[:-1])))
+
+
+def repeated_share(codes: IntArray) -> float:
+    """Return the share of a sequence that is in runs of four elements which it holds again."""
+    count, gram = _grams(codes)
+    return float((np.bincount(gram, minlength=count)[gram] > 1).mean()) if len(gram) else 0.0
+
+
+def _sampled_likeness(codes: IntArray, bounds: IntArray) -> FloatArray:
+    """Return the likeness of the first, the middle and the last turns where there are many."""
+    if len(bounds) <= 3 * _SAMPLE:
+        return likeness(codes, bounds)
+    middle = len(bounds) // 2
+    parts = (bounds[:_SAMPLE], bounds[middle : middle + _SAMPLE], bounds[-_SAMPLE:])
+    return np.concatenate([likeness(codes, part) for part in parts])
+
+
+def _grams(codes: IntArray) -> tuple[int, IntArray]:
+    """Number the runs of four, those that the end cuts off included."""
+    padded = np.append(codes, np.full(_GRAM - 1, -1))
+    _, gram = np.unique(run_hashes(padded, _GRAM), return_inverse=True)
+    return (int(gram.max()) + 1 if len(gram) else 1), gram.astype(np.int64)
+
+
+def _chains(codes: IntArray) -> _Chains:
+    places, rows, counts, widths = [], [], [], []
+    before = 0
+    for width in _WIDTHS:
+        if 2 * width > len(codes):
+            break
+        hashes = run_hashes(codes, width)
+        order = np.argsort(hashes, kind="stable")
+        row, count = _steady(hashes[order], order)
+        places.append(order)
+        rows.append(row + before)
+        counts.append(count)
+        widths.append(np.full(len(row), width))
+        before += len(order)
+    return _Chains(*map(np.concatenate, (places, rows, counts, widths)))
+
+
+def _steady(hashes: AnyArray, order: IntArray) -> tuple[IntArray, IntArray]:
+    """Return where chains begin in places sorted by context, and of how many places they are."""
+    gap = np.diff(order)
+    link = (hashes[1:] == hashes[:-1]) & (gap >= SHORTEST)
+    goes_on = link[1:] & link[:-1]
+    goes_on &= (gap[1:] <= _STEADY * gap[:-1]) & (gap[:-1] <= _STEADY * gap[1:])
+    first = link & ~np.append(False, goes_on)
+    last = link & ~np.append(goes_on, False)
+    begin = np.flatnonzero(first)
+    return begin, np.flatnonzero(last) - begin + 2
+
+
+def _periods(chains: _Chains) -> list[float]:
+    """Return the lengths of turns that most chains speak for, about."""
+    if not len(chains.row):
+        return []
+    octave = np.log2(chains.period) * _BINS_PER_OCTAVE
+    bins = np.bincount(octave.astype(np.int64), weights=chains.count - 1.0)
+    padded = np.concatenate([[0.0], bins, [0.0]])
+    peak = (padded[1:-1] > 0) & (padded[1:-1] >= padded[:-2]) & (padded[1:-1] > padded[2:])
+    return [float(2 ** ((at + 0.5) / _BINS_PER_OCTAVE)) for at in np.flatnonzero(peak).tolist()]
+
+
+def _loop(codes: IntArray, chains: _Chains, period: float) -> Loop | None:
+    """Return the loop whose turns are about as long as this, and which most speaks for."""
+    near = (chains.period <= _NEAR * period) & (chains.period * _NEAR >= period)
+    chains = chains.take(near)
+    if len(chains.row) < _LEAST_CHAINS:
+        return None
+    counts = np.sort(chains.count)[::-1]
+    ranks = [max(_LEAST_CHAINS, int(share * len(counts))) - 1 for share in _SHARES]
+    best, most = None, 0.0
+    for turns in sorted(set(counts[ranks].tolist())):
+        loop = _checked(codes, _marked(codes, chains.take(chains.count >= turns)))
+        if loop is not None:
+            alike = float(np.median(_sampled_likeness(codes, loop.bounds)))
+            if alike * (loop.end - loop.start) > most:
+                best, most = loop, alike * (loop.end - loop.start)
+    return best
+
+
+def _marked(codes: IntArray, chains: _Chains) -> Loop:
+    """Return the loop that chains mark: those beside the longest, of which the first one leads."""
+    reference = int(np.argmax(chains.count * np.int64(len(codes)) - chains.first))
+    period = chains.period[reference]
+    beside = np.abs(chains.first - chains.first[reference]) < period
+    beside &= np.abs(chains.last - chains.last[reference]) < period
+    beside &= chains.count == chains.count[reference]
+    members = chains.take(beside)
+    leader = int(np.argmin(members.first))
+    row = int(members.row[leader])
+    starts = members.places[row : row + int(members.count[leader])]
+    # What stands after the first turn there marks no end of the last one here.
+    in_turn = members.first < starts[1]
+    end = int((members.last + members.width)[in_turn].max())
+    return _widened(codes, Loop(starts, min(end, int(2 * starts[-1] - starts[-2]), len(codes))))
+
+
+def _widened(codes: IntArray, loop: Loop) -> Loop:
+    """Move both ends outward as long as what stands there is what stands a turn further on.
+
+    Where all contexts of a stretch occur several times a turn, chains do not reach its ends.
+    """
+    first, last = int(loop.starts[1] - loop.starts[0]), int(loop.starts[-1] - loop.starts[-2])
+    most = min(loop.start, int(_WHOLE * first))
+    before = codes[loop.start - most : loop.start]
+    after_turn = codes[loop.start - most + first : loop.start + first]
+    earlier = _reach((before == after_turn)[::-1])
+    most = max(0, min(len(codes), int(loop.starts[-1]) + last) - loop.end)
+    ahead = codes[loop.end : loop.end + most]
+    later = _reach(ahead == codes[loop.end - last : loop.end - last + most])
+    return Loop(loop.starts - earlier, loop.end + later)
+
+
+def _reach(equal: BoolArray) -> int:
+    """Return how far a stretch of mostly equal elements goes."""
+    if not len(equal):
+        return 0
+    score = np.cumsum(np.where(equal, 1, -_MISMATCH))
+    drop = np.maximum.accumulate(score) - score
+    lost = np.flatnonzero(drop > _MOST_DROP)
+    score = score[: lost[0]] if len(lost) else score
+    return int(np.argmax(score)) + 1 if len(score) and score.max() > 0 else 0
+
+
+def _checked(codes: IntArray, loop: Loop) -> Loop | None:
+    """Return the loop with turns that are whole and alike, null if there are not two of them."""
+    for _ in range(_MOST_DROPPED):
+        if len(loop) < 2:
+            break
+        sizes = np.diff(loop.bounds)
+        alike = _sampled_likeness(codes, loop.bounds)
+        if len(loop) > 2 and (sizes[-1] < _HALF * np.median(sizes[:-1]) or alike[-1] < _HALF):
+            # The context stands in what comes after as well.
+            usual = int(loop.starts[-2] - loop.starts[-3])
+            end = min(int(loop.starts[-1]), int(loop.starts[-2]) + usual)
+            loop = _widened(codes, Loop(loop.starts[:-1], end))
+        elif len(loop) > 2 and alike[0] < _HALF:
+            loop = Loop(loop.starts[1:], loop.end)
+        elif sizes[-1] < _HALF * np.median(sizes[:-1]) or np.median(alike) < _ALIKE:
+            return None
+        else:
+            return loop
+    return None
+
+
+def _same(one: Loop, other: Loop) -> bool:
+    return len(one) == len(other) and abs(one.start - other.start) < _GRAM
