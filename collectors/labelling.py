@@ -35,7 +35,9 @@ _BOTH: Final = re.compile(r"spatio_?-?temporal|space_?time", re.IGNORECASE)
 _DECODER: Final = re.compile(r"temporal_?decoder", re.IGNORECASE)
 """Decoders whose convolutions, not attention, work along time."""
 _VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D")
-_IMAGE: Final = re.compile(r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE")
+_IMAGE: Final = re.compile(
+    r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE|Image(?:Decoder|Transformer|GPT)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,12 +145,14 @@ def list_models() -> list[ListedModel]:
     """Return all models with their presets, those without where a library is missing."""
     from tracekit.collectors.models import MODELS
 
-    return [_listed(name, module) for name, module in MODELS.items()]
+    return [_listed(name) for name in MODELS]
 
 
-def _listed(name: str, module_name: str) -> ListedModel:
+def _listed(name: str) -> ListedModel:
+    from tracekit.collectors.models import import_model
+
     try:
-        module = importlib.import_module(module_name)
+        module = import_model(name)
     except ImportError as error:
         return ListedModel(name, f"(needs {error.name or 'more libraries'})")
     presets = tuple(

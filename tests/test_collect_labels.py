@@ -204,6 +204,8 @@ def test_axes_come_from_names_and_siblings() -> None:
     assert axis_of(full) == {"m.attn1": "spatio-temporal"}
     decoder = named("AutoencoderKLTemporalDecoder", attn=attention())
     assert axis_of(decoder) == {"m.attn": "spatial"}
+    for name in ("ImageDecoder", "MaskedImageTransformer", "ImageGPTModel"):
+        assert axis_of(named(name, attn=attention())) == {"m.attn": "spatial"}
     mixed = named(
         "UNetSpatioTemporalConditionModel",
         block=named("TransformerSpatioTemporalModel", spatial=attention(), temporal=attention()),

@@ -179,7 +179,7 @@ def test_the_attention_asked_for_is_what_runs(model: str, attention: Any) -> Non
 def test_the_dtype_holds_for_the_weights_and_for_the_result(model: str) -> None:
     workload = build(model, dtype="bfloat16")
     for module in workload.modules.values():
-        kept = set(getattr(type(module), "_keep_in_fp32_modules", None) or ())
+        kept = _common.kept_in_float32(module, torch.bfloat16)
         for name, weight in module.named_parameters():
             dtype = torch.float32 if kept & set(name.split(".")) else torch.bfloat16
             assert weight.dtype == dtype, name
@@ -267,7 +267,7 @@ def test_the_configuration_is_complete_and_json(model: str) -> None:
     counts = {n: sum(p.numel() for p in m.parameters()) for n, m in workload.modules.items()}
     assert config["parameters"] == {**counts, "total": sum(counts.values())}
     for part in workload.modules:
-        assert len(config[part]) > 10
+        assert config[part]
     for name in config["assumed"]:
         part, _, key = name.partition(".")
         assert part in config

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from tracekit.errors import MissingDependencyError, UsageError
@@ -26,10 +27,32 @@ MODELS: Final[dict[str, str]] = {
     "llama": "tracekit.collectors.models.llama",
     "make-a-video": "tracekit.collectors.models.make_a_video",
     "sdxl": "tracekit.collectors.models.sdxl",
+    "flux": "tracekit.collectors.models.flux",
+    "sd3": "tracekit.collectors.models.sd3",
+    "pixart": "tracekit.collectors.models.pixart",
+    "prod-image": "tracekit.collectors.models.prod_image",
+    "parti": "tracekit.collectors.models.parti",
+    "muse": "tracekit.collectors.models.muse",
+    "phenaki": "tracekit.collectors.models.phenaki",
 }
 """The module of each model."""
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
+
+
+def import_model(name: str) -> ModuleType:
+    """Import the module of a model, without the advice that its libraries give meanwhile.
+
+    Raises `ModuleNotFoundError` when a library that it is made of is not installed.
+    """
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        return import_module(MODELS[name])
+    finally:
+        logging.set_verbosity(before)
 
 
 def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
@@ -43,7 +66,7 @@ def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(MODELS)}"
         raise UsageError(f"no model is called {name}: {hint}")
     try:
-        module = import_module(MODELS[name])
+        module = import_model(name)
     except ModuleNotFoundError as error:
         library = (error.name or "").split(".")[0]
         if library not in _LIBRARIES:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 from tracekit.collectors.workload import ModelOptions
@@ -51,6 +51,12 @@ def check_size(size: int, multiple: int = 8) -> None:
     """Refuse an image side, in pixels, that is no multiple of what the model divides it by."""
     if size % multiple:
         raise UsageError(f"--size {size}: it must be a multiple of {multiple}")
+
+
+def check_frames(frames: int, multiple: int = 1) -> None:
+    """Refuse a video's length that is not one frame more than a multiple of what is compressed."""
+    if (frames - 1) % multiple:
+        raise UsageError(f"--frames {frames}: it must be one more than a multiple of {multiple}")
 
 
 def device_of(options: ModelOptions) -> torch.device:
@@ -112,10 +118,32 @@ def make_transformers(kind: Any, config: Any, options: ModelOptions, part: str =
         config._attn_implementation = attention
         with making(options):
             model = kind(config)
+        as_loaded(model, DTYPES[options.dtype])
     else:
         folder = _part_folder(options.weights, part)
         model = _load(kind, folder, dtype=DTYPES[options.dtype], attn_implementation=attention)
     return model.to(device_of(options)).eval().requires_grad_(False)
+
+
+def kept_in_float32(model: Any, dtype: torch.dtype) -> set[str]:
+    """Return names in the paths of parameters that stay in float32 when a model is of this dtype.
+
+    Its class names them. diffusers keeps them whatever the dtype is; transformers only because of
+    the range of float16, but for those that it calls strict.
+    """
+    loose = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    strict = set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    if isinstance(model, PreTrainedModel) and dtype != torch.float16:
+        loose = set()
+    return loose | strict
+
+
+def as_loaded(model: Any, dtype: torch.dtype) -> None:
+    """Give what is stored of a new model the dtypes that it would have, had it been loaded."""
+    kept = kept_in_float32(model, dtype)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(name.split(".")) else dtype)
 
 
 def _part_folder(weights: str, part: str) -> Path:
@@ -145,8 +173,10 @@ def _written_out(
     scaling = more.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = torch.matmul(query, key.transpose(-1, -2)) * scale
-    if attention_mask is not None:
-        scores = scores + attention_mask
+    # T5 gives the bias of relative positions apart from the mask.
+    for added in (more.get("position_bias"), attention_mask):
+        if added is not None:
+            scores = scores + added
     output = torch.matmul(scores.softmax(dim=-1), value)
     return output.transpose(1, 2).contiguous(), None
 

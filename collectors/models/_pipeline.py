@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
-import torch
 from transformers import PreTrainedModel
 
 from tracekit.collectors.models._common import (
+    DTYPES,
+    as_loaded,
     check,
     check_size,
     describe,
@@ -29,6 +30,7 @@ from tracekit.collectors.pipeline_inputs import PipelineOptions, call_of
 from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
 from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
+from tracekit.errors import UsageError
 
 _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "size": ("height", "width"),
@@ -56,13 +58,18 @@ class PipelinePreset(Preset):
     """One published size: its parts, and what its pipeline is called with.
 
     `tiny_call` is what differs in a call for tests; sides of images are multiples of
-    `size_multiple` pixels.
+    `size_multiple` pixels, prompts have at most `most_prompt_tokens` (null: any number), sampling
+    takes at least `least_steps`. `pipeline` is the class that runs it where that is not the
+    model's.
     """
 
     parts: Mapping[str, Part]
     call: Mapping[str, Any]
     tiny_call: Mapping[str, Any]
     size_multiple: int = 8
+    most_prompt_tokens: int | None = None
+    least_steps: int = 1
+    pipeline: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +94,7 @@ class PipelineModel:
     def build(self, options: ModelOptions) -> Workload:
         """Return one call of the pipeline; its result are pixels, from 0 to 1."""
         name, preset = choose(self.presets, options, self.name)
-        taken = inspect.signature(self.pipeline.__call__).parameters
-        unused = [one for one, names in _ARGUMENTS.items() if not set(names) <= taken.keys()]
-        check(options, self.name, ignores=(*unused, "new_tokens"))
-        if options.size is not None:
-            check_size(options.size, preset.size_multiple)
+        self._check(options, preset)
         pipeline = self.made(options)
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
         bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
@@ -106,15 +109,32 @@ class PipelineModel:
             run=partial(_pixels, work.run),
             modules=modules_of(pipeline),
             stages={},
-            config={**config, "scheduler": type(scheduler).__name__},
+            config={**config, "about": preset.about, "scheduler": type(scheduler).__name__},
             run_traced=partial(_pixels, work.run_traced) if work.is_cut else None,
             compile_targets=denoisers_of(pipeline),
         )
 
+    def _check(self, options: ModelOptions, preset: PipelinePreset) -> None:
+        kind = preset.pipeline or self.pipeline
+        taken = inspect.signature(kind.__call__).parameters
+        unused = [one for one, names in _ARGUMENTS.items() if not set(names) <= taken.keys()]
+        check(options, self.name, ignores=(*unused, "new_tokens"))
+        if options.size is not None:
+            check_size(options.size, preset.size_multiple)
+        length, most = options.prompt_tokens, preset.most_prompt_tokens
+        if length is not None and most is not None and length > most:
+            raise UsageError(f"--prompt-tokens {length}: {self.name} takes at most {most}")
+        for flag, steps in (("--steps", options.steps), ("--trace-steps", options.trace_steps)):
+            if steps is not None and steps < preset.least_steps:
+                least = preset.least_steps
+                raise UsageError(f"{flag} {steps}: {self.name} takes at least {least}")
+
     def made(self, options: ModelOptions) -> Any:
         """Return the pipeline, of random weights or of those in a folder, on the device."""
         if options.weights is None:
-            pipeline = self.pipeline(**self.parts(options), **self.extras(options))
+            _, preset = choose(self.presets, options, self.name)
+            kind = preset.pipeline or self.pipeline
+            pipeline = kind(**self.parts(options), **self.extras(options))
         else:
             pipeline = load_pipeline(PipelineOptions(options.weights, options))
         if self.prepare is not None:
@@ -126,7 +146,7 @@ class PipelineModel:
 def make_part(part: Part, options: ModelOptions) -> Any:
     """Return a component of this configuration with random weights, on the device.
 
-    What its class keeps in float32 is so here, as where weights are loaded.
+    Dtypes are those that loading it would give: what its class keeps in float32 is so here.
     """
     config = {**part.config, **(part.tiny if options.tiny else {})}
     if issubclass(part.kind, PreTrainedModel):
@@ -134,10 +154,7 @@ def make_part(part: Part, options: ModelOptions) -> Any:
         return make_transformers(part.kind, part.kind.config_class(**config), bare)
     with making(options):
         model = part.kind(**config)
-    kept = set(getattr(part.kind, "_keep_in_fp32_modules", None) or ())
-    for name, parameter in model.named_parameters():
-        if kept & set(name.split(".")):
-            parameter.data = parameter.data.to(torch.float32)
+    as_loaded(model, DTYPES[options.dtype])
     return model.to(device_of(options)).eval().requires_grad_(False)
 
 
@@ -153,7 +170,7 @@ def _given(options: ModelOptions) -> dict[str, Any]:
 
 
 def _plain(arguments: Mapping[str, Any], made_up: Mapping[str, str]) -> dict[str, Any]:
-    shown = str | int | float | list | dict | None
+    shown = (str, int, float, list, dict, type(None))
     return {
         name: made_up.get(name, value)
         for name, value in arguments.items()

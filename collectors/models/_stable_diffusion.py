@@ -8,7 +8,11 @@ Dimensions are those of the configurations published with the weights:
   OpenCLIP ViT-bigG/14 (Podell et al., arXiv 2307.01952, section 2.1): 32 layers of width 1280,
   20 heads, with the projection 694.66 M.
 * `IMAGE_VAE`: channels 128, 256, 512, 512, two layers a block, latents of 1/8 of the side: Rombach
-  et al. (arXiv 2112.10752); `vae/config.json` of the same repository. 83.65 M parameters.
+  et al. (arXiv 2112.10752); `vae/config.json` of Stable Diffusion 1.5. 83.65 M parameters.
+* `SDXL_VAE`: the same, trained anew for SDXL: `vae/config.json` of its repository.
+* `IMAGE_VAE_16`: the same with latents of 16 channels and without the two convolutions around
+  them: Esser et al. (arXiv 2403.03206); `vae/config.json` of SD 3 and FLUX.1, which differ in
+  `scaling_factor` and `shift_factor`. 83.82 M parameters.
 """
 
 from __future__ import annotations
@@ -58,9 +62,20 @@ IMAGE_VAE: Final[dict[str, Any]] = {
     "act_fn": "silu",
     "scaling_factor": 0.18215,
 }
+SDXL_VAE: Final = IMAGE_VAE | {"sample_size": 1024, "scaling_factor": 0.13025}
+IMAGE_VAE_16: Final = IMAGE_VAE | {
+    "sample_size": 1024,
+    "latent_channels": 16,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
 TINY_IMAGE_VAE: Final[dict[str, Any]] = {
     "sample_size": 64,
     "block_out_channels": (8, 16, 16, 16),
     "layers_per_block": 1,
     "norm_num_groups": 4,
 }
+
+IMAGE_CALL: Final[dict[str, Any]] = {"height": 1024, "width": 1024}
+"""What a pipeline is called with for an image of the size that later models were trained on."""
+TINY_IMAGE_CALL: Final[dict[str, Any]] = {"height": 64, "width": 64, "num_inference_steps": 3}

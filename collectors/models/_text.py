@@ -39,15 +39,19 @@ _WORDS: Final = ("<pad>", "<s>", "</s>", "<unk>", "a", "photograph", "of")
 def words_tokenizer(length: int, *, side: str = "right") -> Any:
     """Return a tokenizer that knows a few words, with a context of `length` tokens.
 
-    Its numbers are below those of any vocabulary; the padding is on this side.
+    Its numbers are below those of any vocabulary; the padding is on this side. Each text ends with
+    a token of its own, as with T5 and CLIP: what is empty is not wholly padding.
     """
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast
 
     plain = Tokenizer(WordLevel({word: i for i, word in enumerate(_WORDS)}, unk_token="<unk>"))
     plain.pre_tokenizer = Whitespace()
+    end = ("</s>", _WORDS.index("</s>"))
+    plain.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[end])
     return PreTrainedTokenizerFast(
         tokenizer_object=plain,
         pad_token="<pad>",

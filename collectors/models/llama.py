@@ -20,17 +20,12 @@ The prompt's own forward pass yields the first token; each decoding step takes t
 yields the next, chosen greedily on the device, so nothing waits for it. The cache grows by
 concatenation, as in transformers' `generate`.
 
-**Part of the steps.** Decoding step i attends to prompt_tokens + i + 1 keys, so which steps are
-recorded matters: they are spread over the whole length, the first and the last among them. To
-record step i alone, the cache is set to its length from tensors filled with random numbers, of
-the same shapes and layout as the real ones (they are made at the first traced run and kept: as
-much memory as the full cache). That launches no kernel, so the steps cost what they cost in a
-whole run and nothing stands between them; only the tokens that come out mean nothing.
+Decoding step i attends to prompt_tokens + i + 1 keys; how a part of the steps is recorded says
+`_decoding`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,9 +33,9 @@ from typing import Any, Final
 
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
-from transformers.cache_utils import DynamicLayer
 
 from tracekit.collectors.models._common import check, describe, make_transformers, making, spread
+from tracekit.collectors.models._decoding import FilledCaches, cache_argument
 from tracekit.collectors.models._presets import Preset, choose
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
 from tracekit.errors import UsageError
@@ -137,12 +132,17 @@ class Generation:
         self.model = model
         self.prompt = prompt
         self.new_tokens = new_tokens
-        self.options = options
         self.traced = spread(new_tokens, options.trace_steps)
-        self._filling: torch.Tensor | None = None
-        # Later versions of transformers warn of the old name.
-        names = inspect.signature(model.forward).parameters
-        self._cache_name = "cache" if "cache" in names else "past_key_values"
+        self._cache_name = cache_argument(model.forward)
+        config = model.config
+        self._caches = FilledCaches(
+            layers=config.num_hidden_layers,
+            batch=prompt.shape[0],
+            heads=config.num_key_value_heads,
+            width=config.hidden_size // config.num_attention_heads,
+            longest=prompt.shape[1] + new_tokens,
+            options=options,
+        )
 
     def run(self, stage: StageMarker) -> torch.Tensor:
         """Prefill, then decode every step; return the prefill's token and the new ones."""
@@ -158,7 +158,7 @@ class Generation:
     def run_traced(self, stage: StageMarker) -> torch.Tensor:
         """Prefill, then decode only the steps that are recorded, each at its own length."""
         length = self.prompt.shape[1]
-        caches = deque(self._filled_cache(length + step) for step in self.traced)
+        caches = deque(self._caches.of(length + step) for step in self.traced)
         with torch.no_grad():
             token = tokens = self._prefill(stage, DynamicCache())
             for step in self.traced:
@@ -177,26 +177,6 @@ class Generation:
         output = self.model(input_ids=tokens, logits_to_keep=1, **caching)
         chosen: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
         return chosen
-
-    def _filled_cache(self, length: int) -> DynamicCache:
-        """Return a cache of this many tokens, its layers contiguous views of what is kept."""
-        config = self.model.config
-        width = config.hidden_size // config.num_attention_heads
-        shape = (self.prompt.shape[0], config.num_key_value_heads, length, width)
-        if self._filling is None:
-            longest = self.prompt.shape[1] + self.new_tokens
-            numbers = shape[0] * shape[1] * longest * width
-            with making(self.options):
-                self._filling = torch.randn(config.num_hidden_layers, 2, numbers)
-        size = shape[0] * shape[1] * length * width
-        cache = DynamicCache()
-        for keys, values in self._filling:
-            layer = DynamicLayer()
-            layer.keys, layer.values = keys[:size].view(shape), values[:size].view(shape)
-            layer.dtype, layer.device = keys.dtype, keys.device
-            layer.is_initialized = True
-            cache.layers.append(layer)
-        return cache
 
 
 def parts(options: ModelOptions) -> dict[str, Any]:

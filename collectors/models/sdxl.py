@@ -10,7 +10,8 @@ Dimensions, all from the configurations published with the weights
 64; the text encoders and the autoencoder as `_stable_diffusion` says, with a scaling factor of
 0.13025. Sampling: 50 steps, a guidance scale of 5 and 1024 pixels are the defaults of diffusers'
 StableDiffusionXLPipeline, with the EulerDiscreteScheduler of `scheduler_config.json`. Nothing is
-assumed. The refiner is left out.
+assumed. The refiner and the watermark are left out. In float16 the pipeline decodes in float32, as
+the configuration of the autoencoder asks for.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from tracekit.collectors.models._pipeline import Part, PipelineModel, PipelinePr
 from tracekit.collectors.models._stable_diffusion import (
     CLIP_BIG_G,
     CLIP_L,
-    IMAGE_VAE,
+    IMAGE_CALL,
+    SDXL_VAE,
     TINY_CLIP,
+    TINY_IMAGE_CALL,
     TINY_IMAGE_VAE,
 )
 from tracekit.collectors.models._text import words_tokenizer
@@ -80,10 +83,9 @@ PARTS: Final = {
     "text_encoder": Part(CLIPTextModel, CLIP_L, TINY_CLIP),
     "text_encoder_2": Part(CLIPTextModelWithProjection, CLIP_BIG_G, TINY_CLIP),
     "unet": Part(UNet2DConditionModel, UNET, TINY_UNET),
-    "vae": Part(AutoencoderKL, IMAGE_VAE | {"scaling_factor": 0.13025}, TINY_IMAGE_VAE),
+    "vae": Part(AutoencoderKL, SDXL_VAE, TINY_IMAGE_VAE),
 }
-CALL: Final = {"height": 1024, "width": 1024, "num_inference_steps": 50, "guidance_scale": 5.0}
-TINY_CALL: Final = {"height": 64, "width": 64, "num_inference_steps": 3}
+CALL: Final = IMAGE_CALL | {"num_inference_steps": 50, "guidance_scale": 5.0}
 PRESETS: Final = {
     "base-1.0": PipelinePreset(
         about="SDXL base 1.0 at 1024 px",
@@ -95,7 +97,7 @@ PRESETS: Final = {
         },
         parts=PARTS,
         call=CALL,
-        tiny_call=TINY_CALL,
+        tiny_call=TINY_IMAGE_CALL,
     )
 }
 ATTENTION: Final = {
