@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -35,39 +34,32 @@ _LEAST_NESTED, _NESTED_SHARE = 3, 0.4
 _LONG: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
-class StepLoop:
-    """A loop of steps: where each begins, and where the last one ends."""
+def runs_of(sequence: RunSequence) -> list[tuple[int, int, list[Loop]]]:
+    """Return the runs of a sequence, each as its first place, its end and its loops of steps.
 
-    loop: Loop
-
-    @property
-    def start(self) -> int:
-        return self.loop.start
-
-    @property
-    def end(self) -> int:
-        return self.loop.end
-
-
-def step_loops(sequence: RunSequence, first: int, end: int) -> list[Loop]:
-    """Return the loops of steps in a part of a sequence, in order; they do not overlap.
-
-    Of nested loops it is the outermost whose turns are passes of a model. If these hold loops of
-    steps themselves, they are repetitions of the run, and the steps are those inside.
+    Of nested loops the outermost whose turns are passes of a model are steps. If these hold loops
+    of steps themselves, they are repetitions of the run, and the steps are those inside.
     """
+    whole = _outermost(sequence, 0, len(sequence))
+    bounds = [0, len(sequence)]
+    if whole is not None and _is_run(sequence, whole):
+        bounds = sorted({0, *whole.bounds.tolist(), len(sequence)})
+    return [
+        (first, end, _step_loops(sequence, first, end))
+        for first, end in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+
+
+def _step_loops(sequence: RunSequence, first: int, end: int) -> list[Loop]:
+    """Return the loops of steps in a part of a sequence, in order; they do not overlap."""
     found: list[Loop] = []
     parts = [(first, end)]
     while parts:
         low, high = parts.pop()
         loop = _outermost(sequence, low, high)
-        if loop is None:
-            continue
-        if _is_run(sequence, loop):
-            parts.extend(zip(loop.bounds[:-1].tolist(), loop.bounds[1:].tolist(), strict=True))
-        else:
+        if loop is not None:
             found.append(loop)
-        parts.extend([(low, loop.start), (loop.end, high)])
+            parts.extend([(low, loop.start), (loop.end, high)])
     return sorted(found, key=lambda loop: loop.start)
 
 

@@ -22,7 +22,7 @@ from tracekit.classifying.kernel_kinds import kernel_kind
 from tracekit.classifying.table import KernelTable
 from tracekit.classifying.triton_names import is_triton_name
 from tracekit.linking.codes import distinct_rows
-from tracekit.trace import ACTIVITY_KINDS, NO_TEXT, BoolArray, CodeArray, IntArray, SmallArray
+from tracekit.trace import ACTIVITY_KINDS, NO_TEXT, NULL, BoolArray, CodeArray, IntArray, SmallArray
 
 LOOK_UP, SAMPLE, TIME, RARE = 4, 3, 2, 1
 """What a model does once a pass: looks up tokens, draws or picks some, or tells the time."""
@@ -50,7 +50,8 @@ class RunSequence:
     `rows` are rows of the kernel table. `codes` are equal for the same kind of work, whatever
     algorithm does it and however large it is; `exact` only where launch grids or shapes are equal
     too (null where neither is known). `attends` marks where calls of attention begin; `rare` says
-    what a model does once a pass (`LOOK_UP`, `SAMPLE`, `RARE`), 0 for all other work.
+    what a model does once a pass (`LOOK_UP`, `SAMPLE`, `TIME`, `RARE`), 0 for all other work. `phase`
+    and `causal` are those of the table, `queries` the query length of a row's attention call.
     """
 
     rows: IntArray
@@ -60,6 +61,9 @@ class RunSequence:
     is_conv: BoolArray
     is_linear: BoolArray
     rare: SmallArray
+    phase: SmallArray
+    causal: SmallArray
+    queries: IntArray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -92,6 +96,9 @@ def run_sequence(table: KernelTable) -> RunSequence:
         is_conv=category == CODE_OF[CONV],
         is_linear=category == CODE_OF[LINEAR],
         rare=_rare(told, which, category),
+        phase=table.phase[rows],
+        causal=table.causal[rows],
+        queries=_of_calls(table)[rows],
     )
 
 
@@ -131,6 +138,10 @@ def _exact(table: KernelTable, rows: IntArray, names: IntArray) -> IntArray | No
     if not len(rows) or (sizes == NO_TEXT).all():
         return None
     return distinct_rows((names, sizes.astype(np.int64)))[1]
+
+
+def _of_calls(table: KernelTable) -> IntArray:
+    return np.append(table.calls.query_length, NULL)[table.call]
 
 
 def _numbers(told: list[tuple[str, str]], word: Callable[[str, str], str]) -> IntArray:
