@@ -22,7 +22,7 @@ _CALLS_OF_A_STEP: Final = 3
 _NEARLY_ALL: Final = 0.85
 _FEW_CALLS, _MANY_CALLS = 2, 4
 _CONVS: Final = 12
-_CALLS_PER: Final = {LOOK_UP: 2, SAMPLE: 2, TIME: 2, RARE: 4}
+_CALLS_PER: Final = {LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 4.0}
 """Attention calls that there must be for each time that a turn does something of the kind."""
 _LEAST_INSIDE: Final = 0.3
 """Share of all that is done of the kind that must lie in the loop."""

@@ -38,7 +38,6 @@ _RARE: Final = re.compile(
     re.IGNORECASE,
 )
 _WAVES: Final = re.compile(r"(?:^|[_:])(?:sin|cos)(?:_kernel|_|$)")
-_VIEWS: Final = re.compile(r"::(?:view|as_strided|reshape|expand|empty\w*|resize_|slice|select)$")
 _FUNCTORS: Final = re.compile(r"\w*(?:[fF]unctor|_kernel_cuda|_kernel_impl)\w*")
 _TWO: Final = 2
 
@@ -151,8 +150,8 @@ def _numbers(told: list[tuple[str, str]], word: Callable[[str, str], str]) -> In
 
 def _rare(told: list[tuple[str, str]], which: IntArray, category: SmallArray) -> SmallArray:
     by_name = np.array([_rare_by_name(name) for name, _ in told], np.int8)[which]
-    views = np.array([_VIEWS.search(name) is not None for name, _ in told], np.bool_)[which]
-    looks_up = (category == CODE_OF[EMBEDDING]) & ~views
+    embeds = category == CODE_OF[EMBEDDING]
+    looks_up = embeds & ~np.append(False, embeds[:-1])
     return np.where(looks_up, LOOK_UP, by_name).astype(np.int8)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from tracekit.classifying.loop_choice import runs_of, split_by_size
 from tracekit.classifying.run_sequence import LOOK_UP, SAMPLE, TIME, RunSequence
 from tracekit.linking.link import PHASES
-from tracekit.linking.repetition import Loop
+from tracekit.linking.repetition import Loop, likeness, repeated_share
 from tracekit.trace import NULL, BoolArray, IntArray
 
 _BACKWARD: Final = PHASES.index("backward")
@@ -22,6 +22,8 @@ _VAE_LINEARS, _VAE_CALLS = 4, 1
 """Layers and attention calls of a decoder of images: those of its one attention block."""
 _LEAST_WORK: Final = 8
 """Layers from which on work without any loop is a stage."""
+_LEAST_REPEATED: Final = 0.6
+_SAME: Final = 0.9
 _ENCODER_PASSES: Final = 3
 """Passes up to which a loop before others encodes prompts, one after another."""
 
@@ -44,8 +46,9 @@ def sequence_parts(sequence: RunSequence) -> list[Part]:
     """
     parts: list[Part] = []
     for first, end, loops in runs_of(sequence):
+        loops = [loop for loop in loops if not _encodes(sequence, loop, (first, end))]
         pieces = [piece for loop in loops for piece in split_by_size(sequence, loop)]
-        parts.extend(_numbered(_run_parts(sequence, (first, end), pieces)))
+        parts.extend(_numbered(sequence, _run_parts(sequence, (first, end), pieces)))
     return parts
 
 
@@ -58,8 +61,8 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
     for at, (loop, name) in enumerate(zip(loops, names, strict=True)):
         following = names[at] if len(loop) > 1 else None
         found.extend(_beside(sequence, (before, loop.start), is_first=at == 0, then=following))
-        has_steps = name not in ("text_encoder", "prefill")
-        found.append(Part(name, loop.start, loop.end, loop.starts if has_steps else None))
+        starts = None if name == "prefill" else loop.starts
+        found.append(Part(name, loop.start, loop.end, starts))
         before = loop.end
     found.extend(_beside(sequence, (before, span[1]), is_first=False, then=None))
     return found
@@ -71,16 +74,19 @@ def _loop_names(sequence: RunSequence, loops: list[Loop]) -> list[str]:
         following = names[at + 1] if at + 1 < len(loops) else None
         if following == "decode" and len(loop) == 1:
             names[at] = "prefill"
-        elif (
-            following is not None
-            and names[at] in ("parallel_decode", "decode")
-            and len(loop) <= _ENCODER_PASSES
-            and not (sequence.rare[loop.start : loop.end] == SAMPLE).any()
-        ):
-            names[at] = "text_encoder"
         elif names[at] == "denoise" and "denoise" in names[:at] and _is_unet(sequence, loop):
             names[at] = "super_resolution"
     return names
+
+
+def _encodes(sequence: RunSequence, loop: Loop, span: tuple[int, int]) -> bool:
+    """Say whether a loop is a few prompts being encoded, before most of a run."""
+    return (
+        len(loop) <= _ENCODER_PASSES
+        and loop.end - span[0] < (span[1] - span[0]) / 2
+        and _loop_name(sequence, loop) in ("decode", "parallel_decode")
+        and not (sequence.rare[loop.start : loop.end] == SAMPLE).any()
+    )
 
 
 def _loop_name(sequence: RunSequence, loop: Loop) -> str:
@@ -176,13 +182,22 @@ def _beside(
 
 
 def _text_starts(sequence: RunSequence, first: int, end: int) -> list[int]:
-    """Return where models begin that look up tokens: with attention since the one before."""
+    """Return where models begin that look up tokens: after all layers of the one before.
+
+    Relative positions are looked up too, within the first layer.
+    """
     looks_up = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
     calls = np.concatenate([[0], np.cumsum(sequence.attends[first:end])])
     found: list[int] = []
     for at in looks_up.tolist():
-        since = calls[at - first] - (calls[found[-1] - first] if found else 0)
-        if calls[-1] - calls[at - first] >= _LEAST_CALLS and (not found or since >= _LEAST_CALLS):
+        if calls[-1] - calls[at - first] < _LEAST_CALLS:
+            break
+        since = found[-1] if found else at
+        has_layers = (
+            calls[at - first] - calls[since - first] >= _LEAST_CALLS
+            and repeated_share(sequence.codes[since:at]) >= _LEAST_REPEATED
+        )
+        if not found or has_layers:
             found.append(at)
     return found
 
@@ -210,12 +225,26 @@ def _works(sequence: RunSequence, inside: slice) -> BoolArray:
     return sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.attends[inside]
 
 
-def _numbered(parts: list[Part]) -> list[Part]:
-    times: dict[str, int] = {}
+def _numbered(sequence: RunSequence, parts: list[Part]) -> list[Part]:
+    """Number the names that come again, but for one model that works twice."""
+    known: dict[str, list[Part]] = {}
     found = []
     for part in parts:
-        times[part.name] = times.get(part.name, 0) + 1
-        number = times[part.name]
-        name = part.name if number == 1 else f"{part.name}_{number}"
-        found.append(Part(name, part.first, part.end, part.starts))
+        others = known.setdefault(part.name, [])
+        same = [at for at, other in enumerate(others) if _is_same(sequence, part, other)]
+        number = same[0] if same else len(others)
+        if not same:
+            others.append(part)
+        name = part.name if number == 0 else f"{part.name}_{number + 1}"
+        found.append(replace(part, name=name))
     return found
+
+
+def _is_same(sequence: RunSequence, part: Part, other: Part) -> bool:
+    """Say whether two parts are the same work, to the size."""
+    if part.starts is not None or other.starts is not None:
+        return False
+    codes = sequence.codes if sequence.exact is None else sequence.exact
+    both = np.concatenate([codes[part.first : part.end], codes[other.first : other.end]])
+    bounds = np.array([0, part.end - part.first, len(both)])
+    return bool(likeness(both, bounds)[0] >= _SAME)

@@ -22,7 +22,7 @@ _WIDTHS: Final = (4, 16, 64)
 SHORTEST: Final = 8
 """Elements of the shortest turn that is looked for."""
 
-_STEADY: Final = 1.5
+_STEADY: Final = 1.3
 """How much longer one turn may be than the next for a chain to go on."""
 _BINS_PER_OCTAVE: Final = 6
 _NEAR: Final = 1.25
@@ -35,9 +35,10 @@ _WHOLE: Final = 0.9
 _MISMATCH, _MOST_DROP = 2, 24
 """What an unequal element takes off a stretch of equal ones, and where the stretch is over."""
 _GRAM: Final = 4
-_SAMPLE: Final = 5
-_MOST_DROPPED: Final = 4
-"""Turns at the ends that may turn out to be none."""
+_MOST_CUT: Final = 4
+"""How often a loop may turn out to be shorter."""
+_JITTER: Final = 0.03
+_JOINTS: Final = (16, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +138,6 @@ def repeated_share(codes: IntArray) -> float:
     return float((np.bincount(gram, minlength=count)[gram] > 1).mean()) if len(gram) else 0.0
 
 
-def _sampled_likeness(codes: IntArray, bounds: IntArray) -> FloatArray:
-    """Return the likeness of the first, the middle and the last turns where there are many."""
-    if len(bounds) <= 3 * _SAMPLE:
-        return likeness(codes, bounds)
-    middle = len(bounds) // 2
-    parts = (bounds[:_SAMPLE], bounds[middle : middle + _SAMPLE], bounds[-_SAMPLE:])
-    return np.concatenate([likeness(codes, part) for part in parts])
-
-
 def _grams(codes: IntArray) -> tuple[int, IntArray]:
     """Number the runs of four, those that the end cuts off included."""
     padded = np.append(codes, np.full(_GRAM - 1, -1))
@@ -205,27 +197,54 @@ def _loop(codes: IntArray, chains: _Chains, period: float) -> Loop | None:
     for turns in sorted(set(counts[ranks].tolist())):
         loop = _checked(codes, _marked(codes, chains.take(chains.count >= turns)))
         if loop is not None:
-            alike = float(np.median(_sampled_likeness(codes, loop.bounds)))
-            if alike * (loop.end - loop.start) > most:
-                best, most = loop, alike * (loop.end - loop.start)
+            alike = float(np.mean(likeness(codes, loop.bounds)))
+            if alike**2 * (loop.end - loop.start) > most:
+                best, most = loop, alike**2 * (loop.end - loop.start)
     return best
 
 
 def _marked(codes: IntArray, chains: _Chains) -> Loop:
-    """Return the loop that chains mark: those beside the longest, of which the first one leads."""
+    """Return the loop that chains mark: those in step with the longest, the first one leads."""
     reference = int(np.argmax(chains.count * np.int64(len(codes)) - chains.first))
     period = chains.period[reference]
     beside = np.abs(chains.first - chains.first[reference]) < period
     beside &= np.abs(chains.last - chains.last[reference]) < period
     beside &= chains.count == chains.count[reference]
     members = chains.take(beside)
-    leader = int(np.argmin(members.first))
-    row = int(members.row[leader])
-    starts = members.places[row : row + int(members.count[leader])]
+    turns = int(chains.count[reference])
+    places = members.places[members.row[:, None] + np.arange(turns)]
+    gaps = np.diff(places, axis=1)
+    # A context that stands in front of the loop by chance is out of step there.
+    strays = np.abs(gaps - np.median(gaps, axis=0)).max(axis=1)
+    in_step = strays <= max(_GRAM, _JITTER * period)
+    if not in_step.any():
+        in_step = strays == strays.min()
+    places, widths = places[in_step], members.width[in_step]
+    starts = places[np.argmin(places[:, 0])]
     # What stands after the first turn there marks no end of the last one here.
-    in_turn = members.first < starts[1]
-    end = int((members.last + members.width)[in_turn].max())
-    return _widened(codes, Loop(starts, min(end, int(2 * starts[-1] - starts[-2]), len(codes))))
+    in_turn = places[:, 0] < starts[1]
+    end = int((places[:, -1] + widths)[in_turn].max())
+    return _fitted(codes, starts, min(end, int(2 * starts[-1] - starts[-2]), len(codes)))
+
+
+def _fitted(codes: IntArray, starts: IntArray, end: int) -> Loop:
+    """Return the loop with both ends where they are by what all turns begin and end with."""
+    loop = _widened(codes, Loop(starts, end))
+    sizes = np.diff(loop.starts)
+    low = int(loop.starts[-1] + _WHOLE * sizes.min())
+    high = min(len(codes), int(loop.starts[-1] + sizes.max() / _WHOLE))
+    for width in _JOINTS:
+        joints = loop.starts[1:, None] - np.arange(width, 0, -1)
+        if low < width or high <= low:
+            break
+        ends = np.arange(low, high + 1)
+        there = codes[ends[:, None] - np.arange(width, 0, -1)]
+        for joint in np.unique(codes[joints], axis=0):
+            equal = ends[(there == joint).all(axis=1)]
+            if len(equal):
+                nearest = int(equal[np.argmin(np.abs(equal - loop.end))])
+                return Loop(loop.starts, nearest)
+    return loop
 
 
 def _widened(codes: IntArray, loop: Loop) -> Loop:
@@ -256,23 +275,26 @@ def _reach(equal: BoolArray) -> int:
 
 
 def _checked(codes: IntArray, loop: Loop) -> Loop | None:
-    """Return the loop with turns that are whole and alike, null if there are not two of them."""
-    for _ in range(_MOST_DROPPED):
+    """Return the loop with turns that are whole and alike, null if there are not two of them.
+
+    Contexts that mark it may stand before and after it as well, so it ends where turns differ.
+    """
+    for _ in range(_MOST_CUT):
         if len(loop) < 2:
-            break
-        sizes = np.diff(loop.bounds)
-        alike = _sampled_likeness(codes, loop.bounds)
-        if len(loop) > 2 and (sizes[-1] < _HALF * np.median(sizes[:-1]) or alike[-1] < _HALF):
-            # The context stands in what comes after as well.
-            usual = int(loop.starts[-2] - loop.starts[-3])
-            end = min(int(loop.starts[-1]), int(loop.starts[-2]) + usual)
-            loop = _widened(codes, Loop(loop.starts[:-1], end))
-        elif len(loop) > 2 and alike[0] < _HALF:
-            loop = Loop(loop.starts[1:], loop.end)
-        elif sizes[-1] < _HALF * np.median(sizes[:-1]) or np.median(alike) < _ALIKE:
             return None
-        else:
-            return loop
+        sizes = np.diff(loop.bounds)
+        alike = likeness(codes, loop.bounds)
+        short = sizes[-1] < _HALF * np.median(sizes[:-1])
+        differ = np.flatnonzero((alike < _HALF) | (np.arange(1, len(loop)) * short == len(loop) - 1))
+        if not len(differ):
+            return loop if np.median(alike) >= _ALIKE else None
+        pieces = np.split(np.arange(len(loop)), differ + 1)
+        longest = max(pieces, key=lambda piece: sizes[piece].sum() * (len(piece) > 1))
+        if len(longest) < 2:
+            return None
+        starts = loop.starts[longest]
+        end = int(loop.bounds[longest[-1] + 1])
+        loop = _fitted(codes, starts, min(end, int(2 * starts[-1] - starts[-2])))
     return None
 
 
