@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from tracekit.classifying.loop_ends import with_true_starts
 from tracekit.classifying.run_sequence import LOOK_UP, RARE, SAMPLE, TIME, RunSequence
 from tracekit.linking.repetition import Loop, likeness, loops_of, repeated_share
 from tracekit.trace import BoolArray, IntArray
@@ -22,12 +23,13 @@ _CALLS_OF_A_STEP: Final = 3
 _NEARLY_ALL: Final = 0.85
 _FEW_CALLS, _MANY_CALLS = 2, 4
 _CONVS: Final = 12
-_CALLS_PER: Final = {LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 4.0}
+_CALLS_PER: Final = {LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
 """Attention calls that there must be for each time that a turn does something of the kind."""
 _LEAST_INSIDE: Final = 0.3
 """Share of all that is done of the kind that must lie in the loop."""
 _LEAST_REPEATED: Final = 0.75
 """Share of a pass that it does more than once: layers. Of a layer it is less."""
+_LEAST_ALIKE_OF_TWO: Final = 0.85
 _LEAST_OF_A_SIZE: Final = 0.5
 """Likeness of turns with their sizes; blocks at several resolutions are less alike."""
 _LEAST_NESTED, _NESTED_SHARE = 3, 0.4
@@ -58,9 +60,15 @@ def _step_loops(sequence: RunSequence, first: int, end: int) -> list[Loop]:
         low, high = parts.pop()
         loop = _outermost(sequence, low, high)
         if loop is not None:
+            loop = _within(with_true_starts(sequence, loop), low, high)
             found.append(loop)
             parts.extend([(low, loop.start), (loop.end, high)])
     return sorted(found, key=lambda loop: loop.start)
+
+
+def _within(loop: Loop, first: int, end: int) -> Loop:
+    starts = loop.starts[loop.starts >= first]
+    return Loop(starts, min(loop.end, end))
 
 
 def split_by_size(sequence: RunSequence, loop: Loop) -> list[Loop]:
@@ -169,7 +177,11 @@ def _holds_layers(sequence: RunSequence, loop: Loop, looks_up: bool) -> bool:
     first, end = int(loop.bounds[0]), int(loop.bounds[1])
     if repeated_share(sequence.codes[first:end]) < _LEAST_REPEATED:
         return False
-    if sequence.exact is None or (looks_up and len(loop) == _FEW_CALLS):
+    if looks_up and len(loop) == _FEW_CALLS:
+        # A prompt and one token after it are of two sizes.
+        if float(likeness(sequence.codes, loop.bounds)[0]) >= _LEAST_ALIKE_OF_TWO:
+            return True
+    if sequence.exact is None:
         return True
     alike = np.sort(likeness(sequence.exact, loop.bounds))
     return bool(alike[len(alike) // 2] >= _LEAST_OF_A_SIZE)

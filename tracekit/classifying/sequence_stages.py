@@ -227,17 +227,32 @@ def _works(sequence: RunSequence, inside: slice) -> BoolArray:
 
 def _numbered(sequence: RunSequence, parts: list[Part]) -> list[Part]:
     """Number the names that come again, but for one model that works twice."""
-    known: dict[str, list[Part]] = {}
-    found = []
-    for part in parts:
-        others = known.setdefault(part.name, [])
-        same = [at for at, other in enumerate(others) if _is_same(sequence, part, other)]
-        number = same[0] if same else len(others)
-        if not same:
-            others.append(part)
-        name = part.name if number == 0 else f"{part.name}_{number + 1}"
-        found.append(replace(part, name=name))
+    found = list(parts)
+    for name in dict.fromkeys(part.name for part in parts):
+        places = [at for at, part in enumerate(parts) if part.name == name]
+        for at, number in zip(
+            places, _models(sequence, [parts[at] for at in places]), strict=True
+        ):
+            if number:
+                found[at] = replace(parts[at], name=f"{name}_{number + 1}")
     return found
+
+
+def _models(sequence: RunSequence, parts: list[Part]) -> list[int]:
+    """Return the number of the model that each part is the work of.
+
+    Parts of equal work are of one model, unless several come again in one order: two encoders of
+    one size, for one prompt and for another.
+    """
+    kinds: list[int] = []
+    for at, part in enumerate(parts):
+        same = (kinds[before] for before in range(at) if _is_same(sequence, part, parts[before]))
+        kinds.append(next(same, at))
+    for period in range(2, len(parts) // 2 + 1):
+        if len(set(kinds)) > 1 and kinds[period:] == kinds[:-period]:
+            return [at % period for at in range(len(parts))]
+    order = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+    return [order[kind] for kind in kinds]
 
 
 def _is_same(sequence: RunSequence, part: Part, other: Part) -> bool:

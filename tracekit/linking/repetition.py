@@ -39,6 +39,7 @@ _MOST_CUT: Final = 4
 """How often a loop may turn out to be shorter."""
 _JITTER: Final = 0.03
 _JOINTS: Final = (16, 8)
+_MOST_JOINTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +120,26 @@ def likeness(codes: IntArray, bounds: IntArray) -> FloatArray:
 
     It is what both have in common of runs of four elements, relative to the longer part.
     """
+    sizes = np.diff(bounds)
+    return np.asarray(_shared(codes, bounds) / np.maximum(1, np.maximum(sizes[1:], sizes[:-1])))
+
+
+def _shared(codes: IntArray, bounds: IntArray) -> FloatArray:
+    """Return how many runs of four elements each part has in common with the next one."""
     parts = len(bounds) - 1
-    inside = codes[bounds[0] : bounds[-1]]
-    grams, gram = _grams(inside)
+    grams, gram = _grams(codes[bounds[0] : bounds[-1]])
     of_part = np.repeat(np.arange(parts), np.diff(bounds))
     keys, counts = np.unique(of_part * grams + gram, return_counts=True)
-    there = np.searchsorted(keys, keys + grams)
-    held = (there < len(keys)) & (keys[np.minimum(there, len(keys) - 1)] == keys + grams)
-    common = np.where(held, np.minimum(counts, counts[np.minimum(there, len(keys) - 1)]), 0)
-    shared = np.bincount(keys // grams, weights=common, minlength=parts)[:-1]
-    sizes = np.diff(bounds)
-    return np.asarray(shared / np.maximum(1, np.maximum(sizes[1:], sizes[:-1])))
+    there = np.minimum(np.searchsorted(keys, keys + grams), len(keys) - 1)
+    held = keys[there] == keys + grams
+    common = np.where(held, np.minimum(counts, counts[there]), 0)
+    return np.bincount(keys // grams, weights=common, minlength=parts)[:-1]
+
+
+def _score(codes: IntArray, loop: Loop) -> float:
+    """Return how much of a loop its turns have in common, less what they have not."""
+    shared = _shared(codes, loop.bounds)
+    return float(2 * (shared[0] + shared.sum()) - (loop.end - loop.start))
 
 
 def repeated_share(codes: IntArray) -> float:
@@ -195,23 +205,23 @@ def _loop(codes: IntArray, chains: _Chains, period: float) -> Loop | None:
     ranks = [max(_LEAST_CHAINS, int(share * len(counts))) - 1 for share in _SHARES]
     best, most = None, 0.0
     for turns in sorted(set(counts[ranks].tolist())):
-        loop = _checked(codes, _marked(codes, chains.take(chains.count >= turns)))
+        loop = _checked(codes, _marked(codes, chains.take(chains.count == turns)))
         if loop is not None:
-            alike = float(np.mean(likeness(codes, loop.bounds)))
-            if alike**2 * (loop.end - loop.start) > most:
-                best, most = loop, alike**2 * (loop.end - loop.start)
+            score = _score(codes, loop)
+            if score > most:
+                best, most = loop, score
     return best
 
 
 def _marked(codes: IntArray, chains: _Chains) -> Loop:
-    """Return the loop that chains mark: those in step with the longest, the first one leads."""
-    reference = int(np.argmax(chains.count * np.int64(len(codes)) - chains.first))
-    period = chains.period[reference]
-    beside = np.abs(chains.first - chains.first[reference]) < period
-    beside &= np.abs(chains.last - chains.last[reference]) < period
-    beside &= chains.count == chains.count[reference]
-    members = chains.take(beside)
-    turns = int(chains.count[reference])
+    """Return the loop that chains of one length mark: most of them begin within its first turn."""
+    period = float(np.median(chains.period))
+    first = np.sort(chains.first)
+    within = np.searchsorted(first, first + period) - np.arange(len(first))
+    start = first[np.argmax(within)]
+    members = chains.take((chains.first >= start) & (chains.first < start + period))
+    members = members.take(np.abs(members.last - np.median(members.last)) <= period)
+    turns = int(members.count[0])
     places = members.places[members.row[:, None] + np.arange(turns)]
     gaps = np.diff(places, axis=1)
     # A context that stands in front of the loop by chance is out of step there.
@@ -219,6 +229,9 @@ def _marked(codes: IntArray, chains: _Chains) -> Loop:
     in_step = strays <= max(_GRAM, _JITTER * period)
     if not in_step.any():
         in_step = strays == strays.min()
+    if (members.width[in_step] > _GRAM).any():
+        # Short contexts stand elsewhere by chance; both ends are looked for afterwards.
+        in_step &= members.width > _GRAM
     places, widths = places[in_step], members.width[in_step]
     starts = places[np.argmin(places[:, 0])]
     # What stands after the first turn there marks no end of the last one here.
@@ -228,39 +241,42 @@ def _marked(codes: IntArray, chains: _Chains) -> Loop:
 
 
 def _fitted(codes: IntArray, starts: IntArray, end: int) -> Loop:
-    """Return the loop with both ends where they are by what all turns begin and end with."""
-    loop = _widened(codes, Loop(starts, end))
-    sizes = np.diff(loop.starts)
-    low = int(loop.starts[-1] + _WHOLE * sizes.min())
-    high = min(len(codes), int(loop.starts[-1] + sizes.max() / _WHOLE))
-    for width in _JOINTS:
-        joints = loop.starts[1:, None] - np.arange(width, 0, -1)
-        if low < width or high <= low:
-            break
-        ends = np.arange(low, high + 1)
-        there = codes[ends[:, None] - np.arange(width, 0, -1)]
-        for joint in np.unique(codes[joints], axis=0):
-            equal = ends[(there == joint).all(axis=1)]
-            if len(equal):
-                nearest = int(equal[np.argmin(np.abs(equal - loop.end))])
-                return Loop(loop.starts, nearest)
-    return loop
-
-
-def _widened(codes: IntArray, loop: Loop) -> Loop:
     """Move both ends outward as long as what stands there is what stands a turn further on.
 
     Where all contexts of a stretch occur several times a turn, chains do not reach its ends.
     """
-    first, last = int(loop.starts[1] - loop.starts[0]), int(loop.starts[-1] - loop.starts[-2])
-    most = min(loop.start, int(_WHOLE * first))
-    before = codes[loop.start - most : loop.start]
-    after_turn = codes[loop.start - most + first : loop.start + first]
-    earlier = _reach((before == after_turn)[::-1])
-    most = max(0, min(len(codes), int(loop.starts[-1]) + last) - loop.end)
+    turn = int(starts[1] - starts[0])
+    most = min(int(starts[0]), int(_WHOLE * turn))
+    before = codes[starts[0] - most : starts[0]]
+    earlier = _reach((before == codes[starts[0] - most + turn : starts[0] + turn])[::-1])
+    return ended(codes, Loop(starts - earlier, end))
+
+
+def ended(codes: IntArray, loop: Loop) -> Loop:
+    """Return the loop with the end of its last turn where it is by what turns end with."""
+    starts, turn = loop.starts, int(loop.starts[-1] - loop.starts[-2])
+    most = max(0, min(len(codes), int(starts[-1]) + turn) - loop.end)
     ahead = codes[loop.end : loop.end + most]
-    later = _reach(ahead == codes[loop.end - last : loop.end - last + most])
-    return Loop(loop.starts - earlier, loop.end + later)
+    later = _reach(ahead == codes[loop.end - turn : loop.end - turn + most])
+    return _ended_alike(codes, Loop(starts, loop.end + later))
+
+
+def _ended_alike(codes: IntArray, loop: Loop) -> Loop:
+    """Move the end to the nearest place where a turn ends as others do, if there is one."""
+    sizes = np.diff(loop.starts)
+    low = int(loop.starts[-1] + _WHOLE * sizes.min())
+    high = min(len(codes), int(loop.starts[-1] + sizes.max() / _WHOLE))
+    for width in _JOINTS:
+        if low < width or high <= low or loop.start < width:
+            break
+        back = np.arange(width, 0, -1)
+        ends = np.arange(low, high + 1)
+        there = codes[ends[:, None] - back]
+        for joint in np.unique(codes[loop.starts[1:][-_MOST_JOINTS:, None] - back], axis=0):
+            equal = ends[(there == joint).all(axis=1)]
+            if len(equal):
+                return Loop(loop.starts, int(equal[np.argmin(np.abs(equal - loop.end))]))
+    return loop
 
 
 def _reach(equal: BoolArray) -> int:

@@ -1,0 +1,70 @@
+"""Where the turns of a loop begin: with what a model's pass begins with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
+from tracekit.linking.repetition import Loop, ended, likeness
+from tracekit.trace import IntArray
+
+_NEAR_THE_START: Final = 0.05
+"""Share of a turn within which a pass looks up its tokens or tells the time."""
+_LONGER: Final = 1.6
+_ALIKE: Final = 0.6
+_MOST_TURNS: Final = 0.8
+
+
+def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
+    """Return the loop turned so that passes begin where tokens are looked up or time is told.
+
+    A sequence alone does not say where a turn begins if what stands before the loop happens to be
+    like the end of a turn. A first turn that differs from the others (it fills caches, or warms
+    up) is one of them if it begins like them.
+    """
+    for kind in (LOOK_UP, TIME):
+        anchors = _once_a_turn(sequence, loop, kind)
+        if anchors is not None:
+            break
+    else:
+        return loop
+    inside = anchors[(anchors >= loop.start) & (anchors < loop.end)]
+    turn = np.searchsorted(loop.starts, inside, side="right") - 1
+    offset = int(np.median(inside - loop.starts[turn]))
+    usual = float(np.median(np.diff(loop.bounds)))
+    if offset > _NEAR_THE_START * usual:
+        starts = inside
+        if loop.end - starts[-1] < usual / 2 and len(starts) > 2:
+            starts = starts[:-1]
+        loop = ended(sequence.codes, Loop(starts, max(loop.end, int(starts[-1]) + 1)))
+        offset = 0
+    return _with_first(sequence, loop, anchors, offset)
+
+
+def _once_a_turn(sequence: RunSequence, loop: Loop, kind: int) -> IntArray | None:
+    """Return all places where most turns do something of a kind, once or at once, if they do."""
+    codes, rare = sequence.codes, sequence.rare
+    inside = slice(loop.start, loop.end)
+    usual = float(np.median(np.diff(loop.bounds)))
+    for code in np.unique(codes[inside][rare[inside] == kind]).tolist():
+        places = np.flatnonzero((codes == code) & (rare == kind))
+        places = places[np.diff(places, prepend=-len(codes)) >= usual / 2]
+        here = places[(places >= loop.start) & (places < loop.end)]
+        turn = np.searchsorted(loop.starts, here, side="right") - 1
+        times = np.bincount(turn, minlength=len(loop))
+        if len(loop) >= 2 and (times == 1).mean() >= _MOST_TURNS:
+            return places
+    return None
+
+
+def _with_first(sequence: RunSequence, loop: Loop, anchors: IntArray, offset: int) -> Loop:
+    usual = float(np.median(np.diff(loop.bounds)))
+    before = anchors[anchors < loop.start] - offset
+    if not len(before) or not 0 <= before[-1] >= loop.start - _LONGER * usual:
+        return loop
+    bounds = np.array([before[-1], *loop.bounds[:2]])
+    if likeness(sequence.codes, bounds)[0] < _ALIKE:
+        return loop
+    return Loop(np.append(before[-1], loop.starts), loop.end)
