@@ -9,21 +9,21 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.reports import sentences
-from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw
+from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
+from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
 from tracekit.reports.sentences import plural
 from tracekit.reports.text_tables import (
     attention_table,
     categories_table,
     devices_table,
-    gaps_table,
     kernels_table,
     left_out_table,
     runs_table,
     stages_table,
 )
 from tracekit.results import Analysis, AnalysisSet
-from tracekit.units import format_count
+from tracekit.units import MISSING, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,10 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         attention_table(result.attention, basis),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
+        causes_table(result, width),
+        culprits_table(result),
         gaps_table(result),
+        _advice(result),
         _left_out([result]),
     ]
 
@@ -99,6 +102,17 @@ def _head(title: str, subject: str, width: int, *, cpu_only: bool) -> Renderable
 
 def _answer(*lines: str | None) -> RenderableType:
     return Group(*(Text(line) for line in lines if line is not None))
+
+
+def _advice(result: Analysis) -> RenderableType | None:
+    """Return what to do, by gain; each gain is a bound."""
+    if not result.advice:
+        return None
+    drawn = table("What to do", "At most", wide=(0,))
+    for row in result.advice:
+        gain = MISSING if row.speedup is None else f"{row.speedup:.2f}x"
+        drawn.add_row(Text(clean(row.text)), gain)
+    return drawn
 
 
 def _notes(lines: Sequence[str]) -> RenderableType | None:

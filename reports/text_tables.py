@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tracekit.reports.cells import left_out_row, run_row, stage_row
 from tracekit.reports.console import DIM, Fitted, bar, table
-from tracekit.reports.names import clean, readable_name, readable_names
+from tracekit.reports.names import clean, readable_names
 from tracekit.reports.palette import color_of, label_of
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _WIDEST_BAR: Final = 32
 _BESIDE_BAR: Final = 54
 _TOP_KERNELS: Final = 10
-_TOP_GAPS: Final = 5
 _MOST_STAGES: Final = 30
 
 
@@ -117,37 +116,6 @@ def kernels_table(rows: Sequence[KernelTime], basis: Basis) -> Table | None:
             format_count(row.calls),
             format_ns(row.time_ns),
             format_share(row.time_share),
-        )
-    return drawn
-
-
-def gaps_table(result: Analysis) -> Table | None:
-    """Return the five largest gaps: where in the device's span, how long, between which kernels."""
-    gaps = result.idle.gaps[:_TOP_GAPS]
-    if not gaps:
-        return None
-    starts = {row.device: row.start_ns for row in result.devices}
-    several = ["Device"] if len(result.devices) > 1 else []
-    first = len(several)
-    drawn = table(
-        *several,
-        "Largest gaps",
-        "Idle",
-        "After",
-        "Before",
-        wide=(first + 2, first + 3),
-        left=range(first),
-    )
-    for gap in gaps:
-        start_ns = starts.get(gap.device)
-        offset = MISSING if start_ns is None else f"at {format_ns(gap.start_ns - start_ns)}"
-        device = [MISSING if gap.device is None else str(gap.device)] if several else []
-        drawn.add_row(
-            *device,
-            offset,
-            format_ns(gap.time_ns),
-            Fitted(readable_name(gap.before)),
-            Fitted(readable_name(gap.after)),
         )
     return drawn
 

@@ -104,8 +104,8 @@ class RunBuilder:
     """A run folder: one text stage and some denoising steps on a host that is slower than the GPU.
 
     The host takes `host_ns` for each kernel, `dilation` times as long under the profiler, and
-    sleeps before each denoising step; a kernel takes 50 µs in every pass. `true_steps` are the
-    steps of the whole run, of which `steps` are traced.
+    sleeps before each denoising step, under an annotation; a kernel takes 50 µs in every pass.
+    `true_steps` are the steps of the whole run, of which `steps` are traced.
     """
 
     steps: int = 4
@@ -135,6 +135,8 @@ class RunBuilder:
             now = max(now, free)
             self.spans.setdefault(stage, []).append(now - begin)
             if labels:
+                if stage == "denoise" and self.sleep_ns:
+                    b.annotation(SLEEPER, begin, self.sleep_ns)
                 number = "" if step is None else step
                 b.annotation(f"tk1|stage|{stage}|{number}", begin, now - begin)
         return b
@@ -189,6 +191,8 @@ class RunBuilder:
         return folder
 
 
+SLEEPER = "load the next batch"
+"""The annotation of a function in which the host sleeps."""
 KERNELS = (
     ("linear", "nvjet_sm90"),
     ("scaled_dot_product_attention", "flash_fwd_kernel"),

@@ -11,7 +11,9 @@ from tracekit.results import (
     AnalysisSet,
     AttentionResult,
     AttentionShare,
+    Blame,
     CategoryTime,
+    CauseTime,
     Corrected,
     CorrectedStage,
     DeviceTime,
@@ -49,6 +51,35 @@ GEMM = "nvjet_sm90_tst_128x160_64x5_2x1_v_bz_coopA_bias_TNT"
 CONVOLUTION = (
     "sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_"
     "warpgroupsize1x1x1_g1_execute_segment_k_off_kernel__5x_cudnn"
+)
+
+
+CAUSES = (
+    CauseTime("host_late", 30_000_000, 0.75, 800),
+    CauseTime("sync", 1_000_000, 0.025, 3),
+    CauseTime("launch_latency", 9_000_000, 0.225, 1_790),
+    CauseTime("profiler", 0, 0.0, 0),
+    CauseTime("unknown", 0, 0.0, 0),
+)
+
+
+def blame(time_ns: int, cause: str = "host_late", **changes: Any) -> Blame:
+    row = Blame(cause, "denoise", None, None, None, None, None, False, time_ns, 10)
+    return replace(row, **changes)
+
+
+BLAME = (
+    blame(14_000_000),
+    blame(9_000_000, op="aten::addmm", module="unet.down_blocks.*.attn1"),
+    blame(9_000_000, "launch_latency", op="aten::addmm"),
+    blame(
+        7_000_000,
+        python="train.py(12): load",
+        caller="train.py(12): load",
+        is_own=True,
+        stage=None,
+    ),
+    blame(1_000_000, "sync", annotation="read back"),
 )
 
 
@@ -93,7 +124,7 @@ def analysis(
         top_kernels=(),
         stages=(),
         attention=AttentionResult(),
-        idle=IdleResult(None, (), (), 0, 0),
+        idle=IdleResult((), (), (), 0, 0),
         roofline=None,
     )
     return replace(result, **changes)
@@ -197,7 +228,7 @@ def typical(**changes: Any) -> Analysis:
                 AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93),
             ),
         ),
-        idle=IdleResult(None, (), gaps, 1_804, len(gaps)),
+        idle=IdleResult(CAUSES, BLAME, gaps, 1_804, len(gaps)),
         left_out=(
             LeftOut(
                 "gpu_user_annotation",

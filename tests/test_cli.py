@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from builders import TraceBuilder
 from tracekit import __version__
+from tracekit.analysis.causes import CAUSES
 from tracekit.classifying.table import COLUMNS
 from tracekit.cli import cli, run
 from tracekit.schemas import read_schema
@@ -63,7 +64,7 @@ def test_json_follows_the_schema(tmp_path: Path) -> None:
     jsonschema.validate(value, read_schema("analysis-1"))
     assert value["schema"] == "tracekit.analysis/1"
     assert value["trace"]["path"] == str(EXAMPLE)
-    assert value["idle"]["by_cause"] is None
+    assert [row["cause"] for row in value["idle"]["by_cause"]] == list(CAUSES)
     several = json.loads(tracekit("analyze", EXAMPLE, EXAMPLE, "--format", "json").stdout)
     jsonschema.validate(several, read_schema("analysis-1"))
     assert len(several["runs"]) == 2

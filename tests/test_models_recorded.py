@@ -86,11 +86,6 @@ def test_the_attention_is_of_the_kinds_and_axes_of_the_definition(model: str) ->
 
 @pytest.mark.parametrize("model", MODELS)
 def test_nothing_runs_outside_of_stages_but_a_little(model: str) -> None:
-    columns = table(model).select(["stage", "dur_ns"]).to_pydict()
-    whole = sum(columns["dur_ns"])
-    outside = sum(
-        time
-        for stage, time in zip(columns["stage"], columns["dur_ns"], strict=True)
-        if stage is None
-    )
-    assert outside <= 0.15 * whole
+    stages = table(model).column("stage").to_pylist()
+    # Counted, not timed: on a busy machine any op may take long.
+    assert stages.count(None) <= 0.1 * len(stages)

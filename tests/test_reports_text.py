@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 import result_builders as build
+from tracekit.analysis.causes import CAUSES
 from tracekit.categories import CATEGORIES
 from tracekit.reports import FORMATS, render, sentences
 from tracekit.reports.palette import COLOR_OF, LABEL_OF
@@ -17,7 +18,9 @@ from tracekit.results import (
     AnalysisSet,
     AttentionResult,
     AttentionShare,
+    Blame,
     CategoryTime,
+    CauseTime,
     Corrected,
     DeviceTime,
     EvidenceTime,
@@ -149,7 +152,7 @@ def test_guesses_are_called_guesses_above_five_percent(weak: int, warned: bool) 
 def test_gap_offset_counts_from_the_start_of_its_device() -> None:
     devices = tuple(DeviceTime(n, 10, 10, 0, 10, start_ns) for n, start_ns in ((0, 0), (1, 5_000)))
     gaps = (Gap(1, 7_000, 50, None, "a", "b"),)
-    result = build.typical(devices=devices, idle=IdleResult(None, (), gaps, 1, 1))
+    result = build.typical(devices=devices, idle=IdleResult((), (), gaps, 1, 1))
     assert "at 2.00 µs" in render(result, "text")
 
 
@@ -188,7 +191,7 @@ def test_more_stages_than_fit_are_counted() -> None:
 def test_only_ten_kernels_and_five_gaps() -> None:
     kernels = tuple(build.kernel(f"k{n}_", "linear", 1, 1_000, 10_000) for n in range(12))
     gaps = tuple(Gap(0, 0, 1_000, None, f"g{n}_", None) for n in range(12))
-    result = build.typical(top_kernels=kernels, idle=IdleResult(None, (), gaps, 12, 12))
+    result = build.typical(top_kernels=kernels, idle=IdleResult((), (), gaps, 12, 12))
     text = render(result, "text")
     assert "k9_" in text
     assert "k10_" not in text
@@ -276,6 +279,11 @@ stage_rows = some(
         categories=shares_of_time,
     )
 )
+causes = st.sampled_from(CAUSES)
+cause_rows = some(st.builds(CauseTime, causes, whole, maybe_share, whole))
+blame_rows = some(
+    st.builds(Blame, causes, *[maybe_name] * 6, st.booleans(), time_ns=whole, gaps=whole)
+)
 analyses = st.builds(
     Analysis,
     trace=st.builds(
@@ -301,8 +309,9 @@ analyses = st.builds(
         *[whole] * 5,
         maybe_share,
         maybe_share,
-        st.none(),
+        st.none() | cause_rows,
         names,
+        blame=blame_rows,
     ),
     categories=st.tuples(
         *(st.builds(CategoryTime, st.just(slug), whole, whole, maybe_share) for slug in CATEGORIES)
@@ -326,8 +335,8 @@ analyses = st.builds(
     attention=st.builds(AttentionResult, by_axis=attention_rows, by_kind=attention_rows),
     idle=st.builds(
         IdleResult,
-        st.none(),
-        st.just(()),
+        cause_rows,
+        blame_rows,
         some(st.builds(Gap, device_numbers, whole, whole, maybe_name, maybe_name, maybe_name)),
         whole,
         whole,

@@ -63,6 +63,39 @@ class DeviceTime:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseTime:
+    """Idle time of one cause, and in how many gaps it is; `time_share` is of all idle time."""
+
+    cause: str
+    time_ns: int
+    time_share: float | None
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Idle time of one cause that the launching thread spent in one place.
+
+    `stage` is that of the activity that was waited for, `module` a path in which `*` stands for
+    the numbers of repeated modules, `op` the innermost op, `annotation` the user's innermost one.
+    Traces with stacks have `python`, the innermost function, and `caller`, the innermost one of
+    the user's own; `is_own` says that they are the same. All are null where the trace does not
+    tell.
+    """
+
+    cause: str
+    stage: str | None
+    module: str | None
+    op: str | None
+    annotation: str | None
+    python: str | None
+    caller: str | None
+    is_own: bool
+    time_ns: int
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
 class CorrectedStage:
     """One stage without the profiler; busy and idle are those of the mean device."""
 
@@ -79,7 +112,8 @@ class Corrected:
     `wall_ns` is the median of the unprofiled repeats, `low_ns` and `high_ns` their range.
     `busy_ns` is the interval union of GPU activity (of several devices the mean), `idle_ns` the
     rest of the wall time. `dilation` is how many times longer the analyzed file's run took.
-    `stages` is empty where stages were not timed.
+    `stages` is empty where stages were not timed. `by_cause` and `blame` say what `idle_ns`
+    consists of, null and empty where the trace cannot tell.
     """
 
     source: Literal["measured", "estimated"]
@@ -90,9 +124,10 @@ class Corrected:
     idle_ns: int
     idle_share: float | None
     dilation: float | None
-    by_cause: tuple[dict[str, Any], ...] | None
+    by_cause: tuple[CauseTime, ...] | None
     method: str
     stages: tuple[CorrectedStage, ...] = ()
+    blame: tuple[Blame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +199,8 @@ class AttentionResult:
 class Gap:
     """An interval in which one device has no GPU activity.
 
-    `before` and `after` name the activities around it, `stage` is that of the one after.
+    `before` and `after` name the activities around it, `stage` is that of the one after. `causes`
+    holds the time in ns of each piece, and `cause` is that of the largest.
     """
 
     device: int | None
@@ -174,17 +210,38 @@ class Gap:
     before: str | None
     after: str | None
     cause: str | None = None
+    causes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class IdleResult:
-    """Gaps, largest first, and what causes them; `by_cause` is null until causes are computed."""
+    """Idle time by cause and by culprit, and the gaps, largest first."""
 
-    by_cause: tuple[dict[str, Any], ...] | None
-    blame: tuple[dict[str, Any], ...]
+    by_cause: tuple[CauseTime, ...]
+    blame: tuple[Blame, ...]
     gaps: tuple[Gap, ...]
     gaps_total: int
     gaps_listed: int
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A bound on the wall time of the run, or of a stage (`scope`), under one assumption."""
+
+    name: str
+    scope: str
+    wall_ns: int
+    speedup: float
+    assumption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One thing to do: a sentence, what it would give at most, and the numbers behind it."""
+
+    text: str
+    speedup: float | None
+    evidence: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +293,8 @@ class Analysis:
     idle: IdleResult
     roofline: dict[str, Any] | None
     blocks: tuple[dict[str, Any], ...] = ()
-    what_if: tuple[dict[str, Any], ...] = ()
-    advice: tuple[dict[str, Any], ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
+    advice: tuple[Advice, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     schema: str = field(default=SCHEMA)
 

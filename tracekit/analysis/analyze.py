@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from tracekit.analysis.advice import advice
 from tracekit.analysis.attention import attention_times
 from tracekit.analysis.breakdown import (
     category_times,
@@ -15,14 +18,18 @@ from tracekit.analysis.breakdown import (
     total_time,
 )
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
-from tracekit.analysis.idle import LISTED_GAPS, idle_gaps
+from tracekit.analysis.idle import LISTED_GAPS, idle_time
+from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.stages import stage_times, with_true_steps
+from tracekit.analysis.undilated import undilated
+from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
     Analysis,
     AnalysisSet,
     Basis,
     CategoryTime,
+    Corrected,
     LeftOut,
     Overall,
     TimeTotals,
@@ -42,27 +49,43 @@ def analyze_table(
     `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
     gap instead of the largest.
     """
+    limit = None if list_all else LISTED_GAPS
     devices, stages = device_times(table), stage_times(table)
     correction = Correction(None, (), ())
     warnings: tuple[str, ...] = ()
     if beside is not None:
         correction = measured_times(table, stages, beside)
         stages, warnings = with_true_steps(stages, beside.record.manifest)
+    corrected = _with_causes(table, correction.corrected, limit)
+    idle = idle_time(table, limit)
+    bounds = what_if(table, corrected, COSTS)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
         devices=devices,
-        corrected=correction.corrected,
+        corrected=corrected,
         categories=category_times(table),
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
         attention=attention_times(table),
-        idle=idle_gaps(table, None if list_all else LISTED_GAPS),
+        idle=idle,
         roofline=None,
+        what_if=bounds,
+        advice=advice(bounds, idle, corrected),
         left_out=(*_left_out(table), *correction.left_out),
     )
+
+
+def _with_causes(
+    table: KernelTable, corrected: Corrected | None, limit: int | None
+) -> Corrected | None:
+    """Say what the idle time of the unprofiled run consists of, where one device did the work."""
+    if corrected is None or len(np.unique(table.device)) != 1:
+        return corrected
+    found = undilated(table, COSTS, corrected.wall_ns, corrected.idle_ns, limit)
+    return replace(corrected, by_cause=found.by_cause, blame=found.blame)
 
 
 def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:

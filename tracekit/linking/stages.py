@@ -55,6 +55,16 @@ class Stages:
     step: IntArray
 
 
+def is_of_pytorch(annotation: str) -> bool:
+    """Say whether PyTorch itself wrote an annotation, to tell how it works."""
+    return _OF_PYTORCH.match(annotation) is not None
+
+
+def stem_of(annotation: str) -> str:
+    """Return an annotation without the integer at its end."""
+    return _split_number(annotation)[0]
+
+
 def assign_stages(linked: Linked) -> Stages:
     """Return the stages of a trace: collectors' labels first, else the user's annotations.
 
@@ -72,7 +82,7 @@ def assign_stages(linked: Linked) -> Stages:
     if len(labels):
         found = _innermost(linked, labels, _label_of)
     else:
-        of_user = [not text.startswith(PREFIX) and not _OF_PYTORCH.match(text) for text in texts]
+        of_user = [not text.startswith(PREFIX) and not is_of_pytorch(text) for text in texts]
         found = _outermost(linked, _chosen(spans, of_user))
     step = np.where(found.step == NULL, _profiler_steps(linked), found.step)
     return Stages(found.names, found.sources, found.stage, step)

@@ -1,0 +1,156 @@
+"""Idle time by cause and culprit without the profiler: the trace's run, paced anew.
+
+Host time between launches shrinks by what profiling its events costs, which leaves untouched what
+holds no events: a sleep, a wait, a long call. How much all of it shrinks is known from the wall
+time of the unprofiled run; it is the one scale at which the paced run takes that long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tracekit.analysis.blame import blame_for, places_of
+from tracekit.analysis.causes import CAUSES, Gaps, Pieces, cut_by_cause, find_gaps
+from tracekit.analysis.pacing import EventCosts, Pace, pace_of
+from tracekit.analysis.windows import Windows
+from tracekit.classifying.table import KernelTable
+from tracekit.results import Blame, CauseTime
+from tracekit.trace import FloatArray, IntArray
+from tracekit.units import share_of
+
+_LATE, _SYNC, _LATENCY, _PROFILER, _UNKNOWN = (
+    CAUSES.index(one) for one in ("host_late", "sync", "launch_latency", "profiler", "unknown")
+)
+_MOST: Final = 64.0
+"""The largest scale of costs that is tried."""
+_ROUNDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Undilated:
+    """Idle time by cause and culprit as it would be without the profiler."""
+
+    by_cause: tuple[CauseTime, ...]
+    blame: tuple[Blame, ...]
+
+
+def scale_for(pace: Pace, wall_ns: int) -> float:
+    """Return at which scale of the costs the paced run takes this long, by bisection.
+
+    0 where it is no longer with all of the profiler's cost, the largest where it stays longer.
+    """
+    low, high = 0.0, _MOST
+    if pace.run(low).end_ns <= wall_ns:
+        return low
+    if pace.run(high).end_ns >= wall_ns:
+        return high
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2
+        if pace.run(middle).end_ns > wall_ns:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def undilated(
+    table: KernelTable, costs: EventCosts, wall_ns: int, idle_ns: int, limit: int | None
+) -> Undilated:
+    """Return what the idle time of an unprofiled run consists of; the trace is of one device.
+
+    What comes before the first activity counts, since it is part of the wall time. What the paced
+    run cannot explain is `unknown`: idle time beyond it, and what comes after the last activity.
+    """
+    pace = pace_of(table, int(table.device[0]), costs)
+    scale = scale_for(pace, wall_ns)
+    gaps = _with_lead(find_gaps(table), table, int(pace.host.time_ns[0]))
+    pieces = cut_by_cause(table, gaps)
+    places = places_of(table, gaps, pieces)
+    late, latency = _paced_gaps(pace, scale, gaps)
+    weights = _weights(pieces, scale * _cost_of(pieces, pace), len(gaps))
+    time_ns = _shared_out(pieces, weights, late, latency)
+    left = idle_ns - int(time_ns.sum())
+    if left < 0:
+        time_ns = _scaled(time_ns, idle_ns)
+        left = 0
+    scaled = Pieces(_lasting(pieces.host, time_ns), pieces.cause)
+    return Undilated(_by_cause(pieces, time_ns, left), blame_for(table, scaled, places, limit))
+
+
+def _with_lead(gaps: Gaps, table: KernelTable, begin_ns: int) -> Gaps:
+    """Return the gaps and, as the last one, the time before the first activity."""
+    start_ns = int(table.start_ns[0])
+    begin_ns = min(begin_ns, start_ns)
+    return Gaps(
+        np.append(gaps.start_ns, begin_ns),
+        np.append(gaps.dur_ns, start_ns - begin_ns),
+        np.append(gaps.before, 0),
+        np.append(gaps.after, 0),
+    )
+
+
+def _paced_gaps(pace: Pace, scale: float, gaps: Gaps) -> tuple[IntArray, IntArray]:
+    """Return, of each gap of the trace, what the host and the device are late in the paced run."""
+    device, run = pace.device, pace.run(scale)
+    reach = np.maximum.accumulate(run.start_ns + device.dur_ns)
+    before = np.append(0, reach[:-1])
+    idle = np.maximum(0, run.start_ns - before)
+    late = np.clip(run.launch_ns - before, 0, idle)
+    late[device.point < 0] = 0
+    row = np.full(int(device.rows.max()) + 1, -1, np.int64)
+    row[device.rows] = np.arange(len(device.rows))
+    at = row[gaps.after]
+    return late[at], (idle - late)[at]
+
+
+def _cost_of(pieces: Pieces, pace: Pace) -> FloatArray:
+    """Return what profiling cost in each piece, as much as in the time around its launch."""
+    host = pace.host
+    at = np.searchsorted(host.time_ns, pieces.host.start_ns, side="right")
+    at = np.clip(at, 0, len(host.time_ns) - 1)
+    whole = np.maximum(1, host.gap_ns[at])
+    share = np.minimum(1.0, pieces.host.dur_ns / whole)
+    cost: FloatArray = host.cost_ns[at] * share
+    return cost
+
+
+def _weights(pieces: Pieces, cost_ns: FloatArray, gaps: int) -> FloatArray:
+    """Return by what the time that the host was late in a gap is shared out to its pieces."""
+    dur_ns = pieces.host.dur_ns
+    weight = np.where(pieces.cause == _LATE, np.maximum(dur_ns - cost_ns, 1e-3 * dur_ns), 0.0)
+    weight = np.where(pieces.cause == _SYNC, dur_ns, weight)
+    total = np.bincount(pieces.host.gap, weight, gaps)
+    shares: FloatArray = weight / np.maximum(total, 1e-9)[pieces.host.gap]
+    return shares
+
+
+def _shared_out(pieces: Pieces, shares: FloatArray, late: IntArray, latency: IntArray) -> IntArray:
+    """Return each piece's time in ns; a gap without pieces of a cause has none of it."""
+    gap, cause = pieces.host.gap, pieces.cause
+    time = np.where(np.isin(cause, [_LATE, _SYNC]), late[gap] * shares, 0.0)
+    time = np.where(np.isin(cause, [_LATENCY, _UNKNOWN]), latency[gap], time)
+    return np.rint(time).astype(np.int64)
+
+
+def _scaled(time_ns: IntArray, whole_ns: int) -> IntArray:
+    """Return the times in proportion, as integers that add up to the whole."""
+    exact = np.cumsum(time_ns) * (whole_ns / int(time_ns.sum()))
+    return np.diff(np.rint(exact).astype(np.int64), prepend=0)
+
+
+def _lasting(host: Windows, time_ns: IntArray) -> Windows:
+    return Windows(host.gap, host.thread, host.start_ns, host.start_ns + time_ns)
+
+
+def _by_cause(pieces: Pieces, time_ns: IntArray, left_ns: int) -> tuple[CauseTime, ...]:
+    rows = []
+    whole = int(time_ns.sum()) + left_ns
+    for at, cause in enumerate(CAUSES):
+        chosen = (pieces.cause == at) & (time_ns > 0)
+        total = int(time_ns[chosen].sum()) + (left_ns if at == _UNKNOWN else 0)
+        gaps = len(np.unique(pieces.host.gap[chosen]))
+        rows.append(CauseTime(cause, total, share_of(total, whole), gaps))
+    return tuple(rows)

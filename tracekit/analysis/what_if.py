@@ -1,0 +1,116 @@
+"""Bounds on what a change would give, each with its assumption: the run paced anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from tracekit.analysis.pacing import EventCosts, Pace, Paced, pace_of
+from tracekit.analysis.undilated import scale_for
+from tracekit.categories import CATEGORIES
+from tracekit.classifying.table import KernelTable
+from tracekit.results import Corrected, WhatIf
+from tracekit.trace import IntArray
+from tracekit.units import share_of
+
+RUN: Final = "run"
+NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS = "no_launch_gaps", "no_synchronizations"
+_TIMES: Final = 2
+_GRAPH_PAUSE_NS: Final = 500
+"""Pause between two kernels of a CUDA graph: 470 ns on an H200 (`pixart_cudagraph.json.gz` in
+`examples/traces`: 848 pauses, 399,017 ns)."""
+_LEAST_SHARE: Final = 0.02
+"""Stages and categories that take less of the time have no bounds of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The run as it is without the profiler, as far as that is known, and how it is cut."""
+
+    pace: Pace
+    scale: float
+    stage: IntArray
+    names: tuple[str, ...]
+    category: IntArray
+    walls: IntArray
+
+
+def what_if(
+    table: KernelTable, corrected: Corrected | None, costs: EventCosts
+) -> tuple[WhatIf, ...]:
+    """Return bounds for the run and its stages; none without GPU activity or of several devices.
+
+    Where the unprofiled wall time is known, that is what is sped up, else the trace as it is. A
+    stage lasts from the end of the activity before it to the end of its last one.
+    """
+    if table.linked.basis == "cpu" or len(np.unique(table.device)) != 1:
+        return ()
+    pace = pace_of(table, int(table.device[0]), costs)
+    scale = 0.0 if corrected is None else scale_for(pace, corrected.wall_ns)
+    rows = pace.device.rows
+    stage, names = table.stages.stage[rows], table.stages.names
+    base = _Base(
+        pace,
+        scale,
+        stage,
+        names,
+        table.category[rows].astype(np.int64),
+        _walls(pace.run(scale), stage, len(names)),
+    )
+    return tuple(_bounds(base))
+
+
+def _bounds(base: _Base) -> Iterator[WhatIf]:
+    pace, scale = base.pace, base.scale
+    yield from _compared(
+        base,
+        NO_LAUNCH_GAPS,
+        pace.alone(_GRAPH_PAUSE_NS),
+        "the device never waits for the host, as in one CUDA graph of it all: pauses of at most "
+        f"{_GRAPH_PAUSE_NS} ns between kernels, and the host's work before, between and after "
+        "them costs nothing",
+    )
+    if len(pace.host.waits):
+        yield from _compared(
+            base,
+            NO_SYNCHRONIZATIONS,
+            pace.without_waits(scale),
+            "no call waits for the device, and what the host does after a wait does not need its "
+            "result",
+        )
+    dur_ns = pace.device.dur_ns
+    whole = int(dur_ns.sum())
+    for code, category in enumerate(CATEGORIES):
+        chosen = base.category == code
+        if (share_of(int(dur_ns[chosen].sum()), whole) or 0) < _LEAST_SHARE:
+            continue
+        faster = np.where(chosen, dur_ns // _TIMES, dur_ns)
+        yield from _compared(
+            base,
+            f"{category}_{_TIMES}x_faster",
+            pace.run(scale, faster),
+            f"every kernel of {category} takes 1/{_TIMES} of its time, and the host stays as it is",
+        )
+
+
+def _compared(base: _Base, name: str, run: Paced, assumption: str) -> Iterator[WhatIf]:
+    walls = _walls(run, base.stage, len(base.names))
+    before, after = int(base.walls.sum()), int(walls.sum())
+    if before and after:
+        yield WhatIf(name, RUN, after, before / after, assumption)
+    for at, stage in enumerate(base.names):
+        was, becomes = int(base.walls[at]), int(walls[at])
+        if becomes and was >= _LEAST_SHARE * before:
+            yield WhatIf(name, stage, becomes, was / becomes, assumption)
+
+
+def _walls(run: Paced, stage: IntArray, stages: int) -> IntArray:
+    """Return the time of each stage; the last row is outside of all, with the run's own end."""
+    reach = np.maximum.accumulate(run.start_ns + run.dur_ns)
+    walls = np.zeros(stages + 1, np.int64)
+    np.add.at(walls, stage, np.diff(reach, prepend=0))
+    walls[-1] += max(0, run.end_ns - int(reach[-1])) if len(reach) else 0
+    return walls
