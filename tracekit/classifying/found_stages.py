@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from tracekit.classifying.module_calls import model_calls
+from tracekit.classifying.module_stages import module_parts
+from tracekit.classifying.parts import Part
 from tracekit.classifying.run_sequence import RunSequence, run_sequence
-from tracekit.classifying.sequence_stages import Part, sequence_parts
+from tracekit.classifying.sequence_stages import sequence_parts
 from tracekit.classifying.table import KernelTable
 from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, IntArray
@@ -21,13 +24,15 @@ def with_found_stages(table: KernelTable) -> KernelTable:
     if not len(table) or (table.stages.stage >= 0).any():
         return table
     sequence = run_sequence(table)
-    parts = sequence_parts(sequence)
+    source, parts = "module", module_parts(sequence, model_calls(table, sequence))
+    if not parts:
+        source, parts = "sequence", sequence_parts(sequence)
     if not parts:
         return table
-    return replace(table, stages=_stages(table, sequence, parts))
+    return replace(table, stages=_stages(table, sequence, parts, source))
 
 
-def _stages(table: KernelTable, sequence: RunSequence, parts: list[Part]) -> Stages:
+def _stages(table: KernelTable, sequence: RunSequence, parts: list[Part], source: str) -> Stages:
     names = tuple(dict.fromkeys(part.name for part in parts))
     stage = np.full(len(sequence), -1, np.int64)
     step = np.full(len(sequence), NULL, np.int64)
@@ -40,7 +45,7 @@ def _stages(table: KernelTable, sequence: RunSequence, parts: list[Part]) -> Sta
     known = table.stages.step
     return Stages(
         names,
-        ("sequence",) * len(names),
+        (source,) * len(names),
         stage[place],
         np.where(known != NULL, known, step[place]),
     )

@@ -301,7 +301,9 @@ def _checked(codes: IntArray, loop: Loop) -> Loop | None:
         sizes = np.diff(loop.bounds)
         alike = likeness(codes, loop.bounds)
         short = sizes[-1] < _HALF * np.median(sizes[:-1])
-        differ = np.flatnonzero((alike < _HALF) | (np.arange(1, len(loop)) * short == len(loop) - 1))
+        differ = np.flatnonzero(
+            (alike < _HALF) | (np.arange(1, len(loop)) * short == len(loop) - 1)
+        )
         if not len(differ):
             return loop if np.median(alike) >= _ALIKE else None
         pieces = np.split(np.arange(len(loop)), differ + 1)

@@ -1,0 +1,82 @@
+"""What stages of a run are called that nothing names: by what is done in them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from tracekit.classifying.run_sequence import LOOK_UP, RunSequence
+from tracekit.linking.link import PHASES
+from tracekit.linking.repetition import Loop
+from tracekit.trace import NULL, BoolArray
+
+LEAST_CONVS: Final = 8
+"""Convolutions from which on work is that of a convolutional model."""
+LEAST_CALLS: Final = 2
+"""Attention calls from which on work is that of a transformer."""
+
+_BACKWARD: Final = PHASES.index("backward")
+_TRAINS: Final = 0.1
+"""Share of backward work from which on a loop is training."""
+
+
+def loop_name(sequence: RunSequence, loop: Loop) -> str:
+    """Return the name of a loop of steps by what the steps do.
+
+    Training goes backward; a language model looks up tokens in each pass and asks for one a
+    sequence, parallel decoding for many; any other loop of passes is denoising.
+    """
+    inside = slice(loop.start, loop.end)
+    if trains(sequence, inside):
+        return "train"
+    rare = sequence.rare[inside]
+    looks_up = np.count_nonzero(rare == LOOK_UP) >= len(loop)
+    if not looks_up or is_unet(sequence, loop):
+        return "denoise"
+    return "parallel_decode" if queries_many(sequence, inside) else "decode"
+
+
+def trains(sequence: RunSequence, inside: slice) -> bool:
+    """Say whether work goes backward to a good part."""
+    return bool((sequence.phase[inside] == _BACKWARD).mean() >= _TRAINS)
+
+
+def is_unet(sequence: RunSequence, loop: Loop) -> bool:
+    """Say whether the turns of a loop convolve throughout."""
+    return bool(
+        np.count_nonzero(sequence.is_conv[loop.start : loop.end]) >= LEAST_CONVS * len(loop)
+    )
+
+
+def queries_many(sequence: RunSequence, inside: slice) -> bool:
+    """Say whether attention asks for many tokens a sequence; what is not known is for one."""
+    queries = sequence.queries[inside]
+    causal = sequence.causal[inside]
+    known = queries[queries != NULL]
+    if len(known):
+        return bool(np.median(known) > 1)
+    return bool((causal == 0).any() and not (causal == 1).any())
+
+
+def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: str | None) -> str:
+    """Return the name of a stage beside loops by what it does: `then` names the loop after it."""
+    convs = np.count_nonzero(sequence.is_conv[inside])
+    calls = np.count_nonzero(sequence.attends[inside])
+    looks_up = (sequence.rare[inside] == LOOK_UP).any()
+    if then == "decode" and looks_up and (sequence.causal[inside] == 1).any():
+        return "prefill"
+    if convs >= LEAST_CONVS and convs >= calls:
+        return "vae_encode" if is_first else "vae_decode"
+    if then is not None and looks_up and calls >= LEAST_CALLS:
+        return "text_encoder"
+    if then is not None and calls >= LEAST_CALLS and convs:
+        return "image_encoder"
+    if then is None:
+        return "after"
+    return "before" if is_first else "between"
+
+
+def works(sequence: RunSequence, inside: slice) -> BoolArray:
+    """Return which activities are of layers."""
+    return sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.attends[inside]
