@@ -10,8 +10,10 @@ from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
 from tracekit.linking.repetition import Loop, ended, likeness
 from tracekit.trace import IntArray
 
-_NEAR_THE_START: Final = 0.05
+_NEAR_THE_START: Final = {LOOK_UP: 0.06, TIME: 0.25}
 """Share of a turn within which a pass looks up its tokens or tells the time."""
+_AT_ONCE: Final = 0.25
+"""Share of a turn within which what is done several times is done at once."""
 _LONGER: Final = 1.6
 _ALIKE: Final = 0.6
 _MOST_TURNS: Final = 0.8
@@ -34,7 +36,7 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
     turn = np.searchsorted(loop.starts, inside, side="right") - 1
     offset = int(np.median(inside - loop.starts[turn]))
     usual = float(np.median(np.diff(loop.bounds)))
-    if offset > _NEAR_THE_START * usual:
+    if offset > _NEAR_THE_START[kind] * usual:
         starts = inside
         if loop.end - starts[-1] < usual / 2 and len(starts) > 2:
             starts = starts[:-1]
@@ -50,7 +52,7 @@ def _once_a_turn(sequence: RunSequence, loop: Loop, kind: int) -> IntArray | Non
     usual = float(np.median(np.diff(loop.bounds)))
     for code in np.unique(codes[inside][rare[inside] == kind]).tolist():
         places = np.flatnonzero((codes == code) & (rare == kind))
-        places = places[np.diff(places, prepend=-len(codes)) >= usual / 2]
+        places = places[np.diff(places, prepend=-len(codes)) >= _AT_ONCE * usual]
         here = places[(places >= loop.start) & (places < loop.end)]
         turn = np.searchsorted(loop.starts, here, side="right") - 1
         times = np.bincount(turn, minlength=len(loop))

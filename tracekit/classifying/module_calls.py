@@ -24,7 +24,7 @@ _ROLES: Final = tuple(
         (r"SafetyChecker", "safety_checker"),
         (r"SuperRes|Upscal|Upsampler", "super_resolution"),
         (r"ForCausalLM|LMHeadModel|ForConditionalGeneration", "decode"),
-        (r"UN[eE]T|Unet|UViT|DiT|ControlNet|MotionAdapter", "denoise"),
+        (r"U[Nn]et|UNET|UViT|DiT|ControlNet|MotionAdapter", "denoise"),
         (r"Transformer[23]DModel|PriorTransformer|DiffusionTransformer", "denoise"),
         (r"Vision|Image(?:Encoder|Projection)|Dino|Siglip", "image_encoder"),
         (r"Text|T5|Bert|Roberta|ByT5|CLIPModel|Bart(?:Encoder|Model)", "text_encoder"),

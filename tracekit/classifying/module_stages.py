@@ -48,9 +48,10 @@ def _with_role(sequence: RunSequence, call: ModelCall, calls: list[ModelCall]) -
     """Give a call whose class tells nothing the role that its work and its repetition tell."""
     if call.role is not None or call.end - call.first <= _FEWEST:
         return call
-    starts = np.array([other.first for other in calls if other.name == call.name])
-    if len(starts) > 1:
-        return replace(call, role=loop_name(sequence, Loop(starts, call.end)))
+    same = [other for other in calls if other.name == call.name]
+    if len(same) > 1:
+        loop = Loop(np.array([other.first for other in same]), same[-1].end)
+        return replace(call, role=loop_name(sequence, loop))
     return call
 
 

@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.linking.codes import numbered
 from tracekit.linking.sequences import run_hashes
 from tracekit.trace import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -37,6 +36,9 @@ _MISMATCH, _MOST_DROP = 2, 24
 _GRAM: Final = 4
 _MOST_CUT: Final = 4
 """How often a loop may turn out to be shorter."""
+_BUCKETS: Final = 8
+_MOST_BITS: Final = 17
+_MOST_COUNTS: Final = 1 << 21
 _JITTER: Final = 0.03
 _JOINTS: Final = (16, 8)
 _MOST_JOINTS: Final = 8
@@ -81,21 +83,20 @@ class _Chains:
     row: IntArray
     count: IntArray
     width: IntArray
-
-    @property
-    def first(self) -> IntArray:
-        return self.places[self.row]
-
-    @property
-    def last(self) -> IntArray:
-        return self.places[self.row + self.count - 1]
-
-    @property
-    def period(self) -> FloatArray:
-        return (self.last - self.first) / (self.count - 1)
+    first: IntArray
+    last: IntArray
+    period: FloatArray
 
     def take(self, chosen: AnyArray) -> _Chains:
-        return _Chains(self.places, self.row[chosen], self.count[chosen], self.width[chosen])
+        return _Chains(
+            self.places,
+            self.row[chosen],
+            self.count[chosen],
+            self.width[chosen],
+            self.first[chosen],
+            self.last[chosen],
+            self.period[chosen],
+        )
 
 
 def loops_of(codes: IntArray) -> list[Loop]:
@@ -125,15 +126,25 @@ def likeness(codes: IntArray, bounds: IntArray) -> FloatArray:
 
 
 def _shared(codes: IntArray, bounds: IntArray) -> FloatArray:
-    """Return how many runs of four elements each part has in common with the next one."""
-    parts = len(bounds) - 1
-    grams, gram = _grams(codes[bounds[0] : bounds[-1]])
-    of_part = np.repeat(np.arange(parts), np.diff(bounds))
-    keys, counts = np.unique(of_part * grams + gram, return_counts=True)
-    there = np.minimum(np.searchsorted(keys, keys + grams), len(keys) - 1)
-    held = keys[there] == keys + grams
-    common = np.where(held, np.minimum(counts, counts[there]), 0)
-    return np.bincount(keys // grams, weights=common, minlength=parts)[:-1]
+    """Return how many runs of four elements each part has in common with the next one.
+
+    Runs are counted in buckets by their hash, eight for each element of a part.
+    """
+    sizes = np.diff(bounds)
+    parts = len(sizes)
+    bits = min(_MOST_BITS, int(_BUCKETS * sizes.mean()).bit_length())
+    hashes = _grams(codes[bounds[0] : bounds[-1]]) >> np.uint64(64 - bits)
+    buckets = hashes.astype(np.int64)
+    block = max(1, _MOST_COUNTS >> bits)
+    shared = [np.empty(0)]
+    for low in range(0, parts - 1, block):
+        high = min(parts, low + block + 1)
+        inside = slice(bounds[low] - bounds[0], bounds[high] - bounds[0])
+        of_part = np.repeat(np.arange(high - low) << bits, sizes[low:high])
+        counts = np.bincount(of_part + buckets[inside], minlength=(high - low) << bits)
+        table = counts.reshape(high - low, 1 << bits)
+        shared.append(np.minimum(table[1:], table[:-1]).sum(axis=1))
+    return np.concatenate(shared)
 
 
 def _score(codes: IntArray, loop: Loop) -> float:
@@ -144,32 +155,34 @@ def _score(codes: IntArray, loop: Loop) -> float:
 
 def repeated_share(codes: IntArray) -> float:
     """Return the share of a sequence that is in runs of four elements which it holds again."""
-    count, gram = _grams(codes)
-    return float((np.bincount(gram, minlength=count)[gram] > 1).mean()) if len(gram) else 0.0
+    if not len(codes):
+        return 0.0
+    _, times = np.unique(_grams(codes), return_counts=True)
+    return float(times[times > 1].sum() / len(codes))
 
 
-def _grams(codes: IntArray) -> tuple[int, IntArray]:
-    """Number the runs of four, those that the end cuts off included."""
-    padded = np.append(codes, np.full(_GRAM - 1, -1))
-    _, gram = np.unique(run_hashes(padded, _GRAM), return_inverse=True)
-    return (int(gram.max()) + 1 if len(gram) else 1), gram.astype(np.int64)
+def _grams(codes: IntArray) -> AnyArray:
+    """Return a hash of the run of four at each element, cut off at the end."""
+    return run_hashes(np.append(codes, np.full(_GRAM - 1, -1)), _GRAM)
 
 
 def _chains(codes: IntArray) -> _Chains:
     places, rows, counts, widths = [], [], [], []
     before = 0
-    for width in _WIDTHS:
-        if 2 * width > len(codes):
+    for size in _WIDTHS:
+        if 2 * size > len(codes):
             break
-        hashes = run_hashes(codes, width)
+        hashes = run_hashes(codes, size)
         order = np.argsort(hashes, kind="stable")
         row, count = _steady(hashes[order], order)
         places.append(order)
         rows.append(row + before)
         counts.append(count)
-        widths.append(np.full(len(row), width))
+        widths.append(np.full(len(row), size))
         before += len(order)
-    return _Chains(*map(np.concatenate, (places, rows, counts, widths)))
+    place, row, count, width = map(np.concatenate, (places, rows, counts, widths))
+    first, last = place[row], place[row + count - 1]
+    return _Chains(place, row, count, width, first, last, (last - first) / (count - 1))
 
 
 def _steady(hashes: AnyArray, order: IntArray) -> tuple[IntArray, IntArray]:
