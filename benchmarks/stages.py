@@ -79,7 +79,7 @@ def agreement(path: Path) -> Agreement | None:
         index[what] = None
         if applies(bare):
             found = classify(link(withheld(bare))).stages
-            names = names or tuple(f"{n} ({s})" for n, s in zip(found.names, found.sources))
+            names = names or tuple(map("{} ({})".format, found.names, found.sources))
             index[what] = adjusted_rand_index(_pair_of(truth), _pair_of(found))
     return Agreement(str(path), index, names)
 

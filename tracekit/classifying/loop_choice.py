@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from tracekit.classifying.loop_ends import with_true_starts
-from tracekit.classifying.run_sequence import LOOK_UP, RARE, SAMPLE, TIME, RunSequence
-from tracekit.linking.repetition import Loop, likeness, loops_of, repeated_share
-from tracekit.trace import BoolArray, IntArray
+from tracekit.classifying.model_passes import is_pass
+from tracekit.classifying.run_sequence import LOOK_UP, RunSequence
+from tracekit.linking.repetition import Loop, likeness, loops_of
 
-_MOST_TURNS_WITHOUT: Final = 0.2
-"""Share of turns in which what a pass does once may be missing."""
 _LESS_ALIKE: Final = 0.1
 _SAME_REGION: Final = 0.9
 _JOINT: Final = 6
@@ -21,19 +20,7 @@ _OF_A_RUN: Final = 0.5
 """Share of a turn from which on a loop inside makes it a run, not a step."""
 _CALLS_OF_A_STEP: Final = 3
 _NEARLY_ALL: Final = 0.85
-_FEW_CALLS, _MANY_CALLS = 2, 4
-_CONVS: Final = 12
-_CALLS_PER: Final = {LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
-"""Attention calls that there must be for each time that a turn does something of the kind."""
-_LEAST_INSIDE: Final = 0.3
-"""Share of all that is done of the kind that must lie in the loop."""
-_LEAST_REPEATED: Final = 0.75
-"""Share of a pass that it does more than once: layers. Of a layer it is less."""
-_LEAST_ALIKE_OF_TWO: Final = 0.85
-_LEAST_OF_A_SIZE: Final = 0.5
-"""Likeness of turns with their sizes; blocks at several resolutions are less alike."""
-_LEAST_NESTED, _NESTED_SHARE = 3, 0.4
-_LONG: Final = 24
+_FEW_CALLS: Final = 2
 
 
 def runs_of(sequence: RunSequence) -> list[tuple[int, int, list[Loop]]]:
@@ -46,10 +33,7 @@ def runs_of(sequence: RunSequence) -> list[tuple[int, int, list[Loop]]]:
     bounds = [0, len(sequence)]
     if whole is not None and _is_run(sequence, whole):
         bounds = sorted({0, *whole.bounds.tolist(), len(sequence)})
-    return [
-        (first, end, _step_loops(sequence, first, end))
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [(first, end, _step_loops(sequence, first, end)) for first, end in pairwise(bounds)]
 
 
 def _step_loops(sequence: RunSequence, first: int, end: int) -> list[Loop]:
@@ -89,7 +73,7 @@ def split_by_size(sequence: RunSequence, loop: Loop) -> list[Loop]:
 
 def _outermost(sequence: RunSequence, first: int, end: int) -> Loop | None:
     loops = [loop.shifted(first) for loop in loops_of(sequence.codes[first:end])]
-    passes = [loop for loop in loops if _is_pass(sequence, loop)]
+    passes = [loop for loop in loops if is_pass(sequence, loop)]
     if not passes:
         return None
     alike = [float(np.median(likeness(sequence.codes, loop.bounds))) for loop in passes]
@@ -141,84 +125,3 @@ def _is_run(sequence: RunSequence, loop: Loop) -> bool:
         return share >= _OF_A_RUN
     outside = np.append(sequence.rare[first : inner.start], sequence.rare[inner.end : end])
     return bool((outside == LOOK_UP).any())
-
-
-def _is_pass(sequence: RunSequence, loop: Loop) -> bool:
-    """Say whether turns are passes of a whole model: they do what layers inside them do not.
-
-    That is to look up tokens, to pick or draw some, to tell the time. Layers that do so do it in
-    each of their attention calls. Where nothing of that is in the trace, structure decides.
-    """
-    of_turn = _per_turn(loop)
-    calls = float(np.median(of_turn(sequence.attends)))
-    convs = float(np.median(of_turn(sequence.is_conv)))
-    if not (sequence.rare > 0).any():
-        return _is_pass_by_structure(sequence, loop, calls)
-    once = set()
-    for code, kind in _rare_codes(sequence, loop):
-        flags = (sequence.codes == code) & (sequence.rare == kind)
-        times = of_turn(flags)
-        often = float(np.median(times))
-        if not often or (times == 0).mean() > _MOST_TURNS_WITHOUT:
-            continue
-        if times.sum() < _LEAST_INSIDE * np.count_nonzero(flags):
-            continue
-        if _CALLS_PER[kind] * often <= calls:
-            once.add(kind)
-        elif calls <= 1 and ((convs >= _CONVS and often <= _FEW_CALLS) or often == 1):
-            once.add(kind)
-    if calls <= 1 and convs < _CONVS:
-        return {LOOK_UP, SAMPLE} <= once
-    return bool(once) and _holds_layers(sequence, loop, LOOK_UP in once)
-
-
-def _holds_layers(sequence: RunSequence, loop: Loop, looks_up: bool) -> bool:
-    """Say whether a turn repeats itself, and the next is of its sizes (or follows a prompt)."""
-    first, end = int(loop.bounds[0]), int(loop.bounds[1])
-    if repeated_share(sequence.codes[first:end]) < _LEAST_REPEATED:
-        return False
-    if looks_up and len(loop) == _FEW_CALLS:
-        # A prompt and one token after it are of two sizes.
-        if float(likeness(sequence.codes, loop.bounds)[0]) >= _LEAST_ALIKE_OF_TWO:
-            return True
-    if sequence.exact is None:
-        return True
-    alike = np.sort(likeness(sequence.exact, loop.bounds))
-    return bool(alike[len(alike) // 2] >= _LEAST_OF_A_SIZE)
-
-
-def _rare_codes(sequence: RunSequence, loop: Loop) -> list[tuple[int, int]]:
-    rare = sequence.rare[loop.start : loop.end]
-    codes = sequence.codes[loop.start : loop.end]
-    pairs = np.unique(np.stack([codes[rare > 0], rare[rare > 0]]), axis=1)
-    return [(int(code), int(kind)) for code, kind in pairs.T.tolist()]
-
-
-def _is_pass_by_structure(sequence: RunSequence, loop: Loop, calls: float) -> bool:
-    """Say whether turns repeat layers that are not all of them, and are all that was done."""
-    first, end = int(loop.bounds[0]), int(loop.bounds[1])
-    if loop.end - loop.start < _NEARLY_ALL * len(sequence):
-        return False
-    if sequence.exact is not None and np.median(likeness(sequence.exact, loop.bounds)) < _AGREE:
-        return False
-    codes = sequence.codes[first:end]
-    works = sequence.attends | sequence.is_conv | sequence.is_linear
-    known = works[first:end].any()
-    for inner in loops_of(codes):
-        held = np.isin(codes, codes[inner.start : inner.end])
-        share = (inner.end - inner.start) / (end - first)
-        if known and not _per_turn(inner.shifted(first))(works).all():
-            continue
-        if len(inner) >= _FEW_CALLS and share >= _NESTED_SHARE and not held.all():
-            return calls != 1 and repeated_share(codes) >= _LEAST_REPEATED
-    return not known and end - first >= _LONG
-
-
-def _per_turn(loop: Loop):  # type: ignore[no-untyped-def]
-    bounds = loop.bounds
-
-    def counted(flags: BoolArray) -> IntArray:
-        before = np.concatenate([[0], np.cumsum(flags[bounds[0] : bounds[-1]], dtype=np.int64)])
-        return np.diff(before[bounds - bounds[0]])
-
-    return counted

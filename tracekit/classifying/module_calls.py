@@ -85,7 +85,8 @@ def role_of(name: str) -> str | None:
 
 def _name(table: KernelTable, call: int) -> str:
     modules = table.linked.modules
-    return modules.paths[modules.path_of_call[call]].rsplit("/", 1)[-1]
+    path: str = modules.paths[int(modules.path_of_call[call])]
+    return path.rsplit("/", 1)[-1]
 
 
 def _whole(table: KernelTable, owner: IntArray) -> IntArray:

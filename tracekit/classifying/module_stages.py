@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -116,7 +117,7 @@ def _parts(sequence: RunSequence, calls: list[ModelCall], after: int) -> list[Pa
         name = first.role or _WORD.sub("_", first.model).lower()
         return [Part(name, first.first, first.end, model=first.name)]
     starts = _step_starts(calls)
-    gaps = [following.first - call.end for call, following in zip(calls, calls[1:], strict=False)]
+    gaps = [following.first - call.end for call, following in pairwise(calls)]
     # What the scheduler does after the last call is as much as after the others, about.
     end = min(after, calls[-1].end + max(gaps, default=0))
     name = first.role or "denoise"
@@ -142,10 +143,7 @@ def _step_starts(calls: list[ModelCall]) -> IntArray:
 def _prompt_and_tokens(sequence: RunSequence, starts: IntArray, end: int) -> list[Part]:
     """Return the parts of a language model's calls: one for each prompt, one for what follows."""
     bounds = np.append(starts, end)
-    many = [
-        _asks_for_many(sequence, int(low), int(high))
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    many = [_asks_for_many(sequence, int(low), int(high)) for low, high in pairwise(bounds)]
     if not any(many) and len(starts) > 2:
         alike = likeness(sequence.codes, bounds)
         many[0] = bool(alike[0] < np.median(alike[1:]) - (1 - _SAME) / 2)

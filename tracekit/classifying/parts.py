@@ -17,8 +17,10 @@ _SAME: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the sequence that is one stage; `starts` are those of its steps, if it has any,
-    and `model` says whose work it is, where that is known."""
+    """A part of the sequence that is one stage.
+
+    `starts` holds where its steps begin, if it has any; `model` says whose work it is, if known.
+    """
 
     name: str
     first: int
@@ -28,7 +30,7 @@ class Part:
 
 
 def numbered_parts(sequence: RunSequence, parts: list[Part]) -> list[Part]:
-    """Number the names that come again, but for one model that works twice."""
+    """Return the parts with names that come again numbered, but for one model that works twice."""
     found = list(parts)
     for name in dict.fromkeys(part.name for part in parts):
         places = [at for at, part in enumerate(parts) if part.name == name]

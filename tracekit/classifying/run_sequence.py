@@ -49,8 +49,8 @@ class RunSequence:
     `rows` are rows of the kernel table. `codes` are equal for the same kind of work, whatever
     algorithm does it and however large it is; `exact` only where launch grids or shapes are equal
     too (null where neither is known). `attends` marks where calls of attention begin; `rare` says
-    what a model does once a pass (`LOOK_UP`, `SAMPLE`, `TIME`, `RARE`), 0 for all other work. `phase`
-    and `causal` are those of the table, `queries` the query length of a row's attention call.
+    what a model does once a pass (`LOOK_UP`, `SAMPLE`, `TIME`, `RARE`), 0 for all other work.
+    `phase` and `causal` are those of the table, `queries` the query length of a row's call.
     """
 
     rows: IntArray

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -136,7 +137,7 @@ def _beside(
     first, end = span
     cuts = [first, *_text_starts(sequence, first, end), end]
     found = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         inside = slice(low, high)
         layers = np.flatnonzero(works(sequence, inside))
         if not len(layers):

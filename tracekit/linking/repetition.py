@@ -108,7 +108,7 @@ def loops_of(codes: IntArray) -> list[Loop]:
     if len(codes) < 2 * SHORTEST:
         return []
     chains = _chains(codes)
-    found = []
+    found: list[Loop] = []
     for period in _periods(chains):
         loop = _loop(codes, chains, period)
         if loop is not None and not any(_same(loop, other) for other in found):
