@@ -36,7 +36,10 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
     turn = np.searchsorted(loop.starts, inside, side="right") - 1
     offset = int(np.median(inside - loop.starts[turn]))
     usual = float(np.median(np.diff(loop.bounds)))
-    if offset > _NEAR_THE_START[kind] * usual:
+    turned = slice(loop.end, loop.end + offset)
+    head = sequence.codes[loop.starts[-1] : loop.starts[-1] + offset]
+    goes_on = offset > 0 and np.array_equal(sequence.codes[turned], head)
+    if goes_on or offset > _NEAR_THE_START[kind] * usual:
         starts = inside
         if loop.end - starts[-1] < usual / 2 and len(starts) > 2:
             starts = starts[:-1]

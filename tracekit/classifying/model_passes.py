@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.classifying.run_sequence import LOOK_UP, RARE, SAMPLE, TIME, RunSequence
+from tracekit.classifying.run_sequence import LOOK_UP, RARE, SAMPLE, TIME, UPDATE, RunSequence
 from tracekit.linking.repetition import Loop, likeness, loops_of, repeated_share
 from tracekit.trace import BoolArray, IntArray
 
@@ -19,7 +19,7 @@ _MOST_TURNS_WITHOUT: Final = 0.2
 """Share of turns in which what a pass does once may be missing."""
 _LEAST_INSIDE: Final = 0.3
 """Share of all that is done of the kind that must lie in the loop."""
-_CALLS_PER: Final = {LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
+_CALLS_PER: Final = {UPDATE: 0.0, LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
 """Attention calls that there must be for each time that a turn does something of the kind."""
 _CONVS: Final = 12
 """Convolutions of a turn that need no attention beside them."""
@@ -52,6 +52,8 @@ def is_pass(sequence: RunSequence, loop: Loop) -> bool:
         if _CALLS_PER[kind] * often <= calls
         or (calls <= 1 and (often == 1 or (convs >= _CONVS and often <= _TWICE)))
     }
+    if UPDATE in once:
+        return True
     if calls <= 1 and convs < _CONVS:
         return {LOOK_UP, SAMPLE} <= once
     return bool(once) and _holds_layers(sequence, loop, looks_up=LOOK_UP in once)

@@ -35,6 +35,9 @@ def module_parts(sequence: RunSequence, calls: list[ModelCall]) -> list[Part]:
     if held < _LEAST_SHARE * len(sequence):
         return []
     calls = _with_helpers([_with_role(sequence, call, calls) for call in calls])
+    if all(call.role is None for call in calls):
+        # Layers that nothing is called around, say.
+        return []
     parts: list[Part] = []
     at = 0
     while at < len(calls):

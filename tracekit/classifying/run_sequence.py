@@ -22,10 +22,11 @@ from tracekit.classifying.kernel_kinds import kernel_kind
 from tracekit.classifying.table import KernelTable
 from tracekit.classifying.triton_names import is_triton_name
 from tracekit.linking.codes import distinct_rows
+from tracekit.linking.link import PHASES
 from tracekit.trace import ACTIVITY_KINDS, NO_TEXT, NULL, BoolArray, CodeArray, IntArray, SmallArray
 
-LOOK_UP, SAMPLE, TIME, RARE = 4, 3, 2, 1
-"""What a model does once a pass: looks up tokens, draws or picks some, or tells the time."""
+UPDATE, LOOK_UP, SAMPLE, TIME, RARE = 5, 4, 3, 2, 1
+"""What is done once a pass: updating weights, looking up tokens, drawing or picking, the time."""
 
 _SAMPLES: Final = re.compile(
     r"distribution_(?:elementwise|nullary)|::(?:randn?|randn_like|normal_|uniform_|exponential_)$"
@@ -37,6 +38,7 @@ _RARE: Final = re.compile(
     r"|elementwise_kernel_with_index|gathertopk|radixsort|memcpy (?:htod|dtoh)",
     re.IGNORECASE,
 )
+_UPDATES: Final = re.compile(r"fused_?adam|FusedAdam|_fused_sgd|adam_?kernel|AdamFunctor|FusedSgd")
 _WAVES: Final = re.compile(r"(?:^|[_:])(?:sin|cos)(?:_kernel|_|$)")
 _FUNCTORS: Final = re.compile(r"\w*(?:[fF]unctor|_kernel_cuda|_kernel_impl)\w*")
 _TWO: Final = 2
@@ -49,7 +51,7 @@ class RunSequence:
     `rows` are rows of the kernel table. `codes` are equal for the same kind of work, whatever
     algorithm does it and however large it is; `exact` only where launch grids or shapes are equal
     too (null where neither is known). `attends` marks where calls of attention begin; `rare` says
-    what a model does once a pass (`LOOK_UP`, `SAMPLE`, `TIME`, `RARE`), 0 for all other work.
+    what a model does once a pass (`LOOK_UP`, `SAMPLE`, …), 0 for all other work.
     `phase` and `causal` are those of the table, `queries` the query length of a row's call.
     """
 
@@ -94,7 +96,7 @@ def run_sequence(table: KernelTable) -> RunSequence:
         attends=attention & ~np.append(False, attention[:-1]),
         is_conv=category == CODE_OF[CONV],
         is_linear=category == CODE_OF[LINEAR],
-        rare=_rare(told, which, category),
+        rare=_rare(told, which, category, table.phase[rows]),
         phase=table.phase[rows],
         causal=table.causal[rows],
         queries=_of_calls(table)[rows],
@@ -148,11 +150,17 @@ def _numbers(told: list[tuple[str, str]], word: Callable[[str, str], str]) -> In
     return np.array([known.setdefault(word(*one), len(known)) for one in told], np.int64)
 
 
-def _rare(told: list[tuple[str, str]], which: IntArray, category: SmallArray) -> SmallArray:
+def _rare(
+    told: list[tuple[str, str]], which: IntArray, category: SmallArray, phase: SmallArray
+) -> SmallArray:
     by_name = np.array([_rare_by_name(name) for name, _ in told], np.int8)[which]
     embeds = category == CODE_OF[EMBEDDING]
     looks_up = embeds & ~np.append(False, embeds[:-1])
-    return np.where(looks_up, LOOK_UP, by_name).astype(np.int8)
+    updates = phase == PHASES.index("optimizer")
+    updates |= np.array([_UPDATES.search(name) is not None for name, _ in told], np.bool_)[which]
+    begins = updates & ~np.append(False, updates[:-1])
+    found = np.where(looks_up, LOOK_UP, by_name)
+    return np.where(updates, np.where(begins, UPDATE, 0), found).astype(np.int8)
 
 
 @lru_cache(maxsize=1 << 14)

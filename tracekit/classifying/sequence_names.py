@@ -30,11 +30,13 @@ def loop_name(sequence: RunSequence, loop: Loop) -> str:
     inside = slice(loop.start, loop.end)
     if trains(sequence, inside):
         return "train"
-    rare = sequence.rare[inside]
-    looks_up = np.count_nonzero(rare == LOOK_UP) >= len(loop)
-    if not looks_up or is_unet(sequence, loop):
+    in_each = np.count_nonzero(sequence.rare[inside] == LOOK_UP) >= len(loop)
+    if not in_each or is_unet(sequence, loop):
         return "denoise"
-    return "parallel_decode" if queries_many(sequence, inside) else "decode"
+    many = queries_many(sequence, inside)
+    if many is None:
+        many = (sequence.causal[inside] == 0).any() and not is_causal(sequence, inside)
+    return "parallel_decode" if many else "decode"
 
 
 def trains(sequence: RunSequence, inside: slice) -> bool:
@@ -49,26 +51,33 @@ def is_unet(sequence: RunSequence, loop: Loop) -> bool:
     )
 
 
-def queries_many(sequence: RunSequence, inside: slice) -> bool:
-    """Say whether attention asks for many tokens a sequence; what is not known is for one."""
+def queries_many(sequence: RunSequence, inside: slice) -> bool | None:
+    """Say whether attention asks for many tokens a sequence, null where that is not known."""
     queries = sequence.queries[inside]
-    causal = sequence.causal[inside]
     known = queries[queries != NULL]
-    if len(known):
-        return bool(np.median(known) > 1)
-    return bool((causal == 0).any() and not (causal == 1).any())
+    return bool(np.median(known) > 1) if len(known) else None
+
+
+def is_causal(sequence: RunSequence, inside: slice) -> bool:
+    """Say whether there is attention that is known to be causal."""
+    return bool((sequence.causal[inside] == 1).any())
+
+
+def looks_up(sequence: RunSequence, inside: slice) -> bool:
+    """Say whether tokens are looked up."""
+    return bool((sequence.rare[inside] == LOOK_UP).any())
 
 
 def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: str | None) -> str:
     """Return the name of a stage beside loops by what it does: `then` names the loop after it."""
     convs = np.count_nonzero(sequence.is_conv[inside])
     calls = np.count_nonzero(sequence.attends[inside])
-    looks_up = (sequence.rare[inside] == LOOK_UP).any()
-    if then == "decode" and looks_up and (sequence.causal[inside] == 1).any():
+    has_tokens = looks_up(sequence, inside)
+    if then == "decode" and has_tokens and is_causal(sequence, inside):
         return "prefill"
     if convs >= LEAST_CONVS and convs >= calls:
         return "vae_encode" if is_first else "vae_decode"
-    if then is not None and looks_up and calls >= LEAST_CALLS:
+    if then is not None and has_tokens and calls >= LEAST_CALLS:
         return "text_encoder"
     if then is not None and calls >= LEAST_CALLS and convs:
         return "image_encoder"

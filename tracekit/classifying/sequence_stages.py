@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
@@ -13,20 +14,23 @@ from tracekit.classifying.run_sequence import LOOK_UP, SAMPLE, TIME, RunSequence
 from tracekit.classifying.sequence_names import (
     LEAST_CALLS,
     LEAST_CONVS,
+    is_causal,
     is_unet,
+    looks_up,
     loop_name,
     name_beside,
     queries_many,
     trains,
     works,
 )
-from tracekit.linking.repetition import Loop, repeated_share
+from tracekit.linking.repetition import Loop, likeness, repeated_share
 
 _VAE_LINEARS, _VAE_CALLS = 4, 1
 """Layers and attention calls of a decoder of images: those of its one attention block."""
 _LEAST_WORK: Final = 8
 """Layers from which on work without any loop is a stage."""
 _LEAST_REPEATED: Final = 0.6
+_LIKE_A_TOKEN: Final = 0.5
 _ENCODER_PASSES: Final = 3
 """Passes up to which a loop before others encodes prompts, one after another."""
 
@@ -53,12 +57,24 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
     before = span[0]
     for at, (loop, name) in enumerate(zip(loops, names, strict=True)):
         following = names[at] if len(loop) > 1 else None
-        found.extend(_beside(sequence, (before, loop.start), is_first=at == 0, then=following))
+        beside = _beside(sequence, (before, loop.start), is_first=at == 0, then=following)
+        found.extend(_with_prompt(sequence, beside, loop) if following == "decode" else beside)
         starts = None if name == "prefill" else loop.starts
         found.append(Part(name, loop.start, loop.end, starts))
         before = loop.end
     found.extend(_beside(sequence, (before, span[1]), is_first=False, then=None))
     return found
+
+
+def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> list[Part]:
+    """Name the part right before a loop of tokens that is much like one of them."""
+    if not beside:
+        return beside
+    last = beside[-1]
+    bounds = np.array([last.first, loop.start, int(loop.bounds[1])])
+    if likeness(sequence.codes, bounds)[0] < _LIKE_A_TOKEN:
+        return beside
+    return [*beside[:-1], replace(last, name="prefill")]
 
 
 def _loop_names(sequence: RunSequence, loops: list[Loop]) -> list[str]:
@@ -92,22 +108,22 @@ def _without_loop(sequence: RunSequence, first: int, end: int) -> list[Part]:
     parts = _of_one_step(sequence, first, end)
     if parts:
         return parts
-    name = "forward"
-    if (sequence.causal[inside] == 1).any() and (sequence.rare[inside] == LOOK_UP).any():
-        name = "prefill" if queries_many(sequence, inside) else "decode"
-    return [Part(name, first, end)]
+    many = queries_many(sequence, inside)
+    if many is None or not is_causal(sequence, inside) or not looks_up(sequence, inside):
+        return [Part("forward", first, end)]
+    return [Part("prefill" if many else "decode", first, end)]
 
 
 def _of_one_step(sequence: RunSequence, first: int, end: int) -> list[Part]:
     """Return text encoder, step and decoder where a run has one step, else nothing."""
-    time = np.flatnonzero(sequence.rare[first:end] == TIME) + first
-    calls = np.cumsum(sequence.attends[first:end])
-    looks_up = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
-    told = [at for at in time.tolist() if calls[at - first] >= LEAST_CALLS]
-    if not told or not len(looks_up) or looks_up[0] > told[0]:
+    time = np.flatnonzero(sequence.rare[first:end] == TIME)
+    if not len(time):
         return []
-    at = told[0]
-    if calls[-1] - calls[at - first] < LEAST_CALLS or (time < at).any():
+    at = first + int(time[0])
+    before, after = slice(first, at), slice(at, end)
+    encodes = looks_up(sequence, before) and not sequence.is_conv[before].any()
+    calls = [np.count_nonzero(sequence.attends[inside]) for inside in (before, after)]
+    if not encodes or min(calls) < LEAST_CALLS or not sequence.is_conv[after].any():
         return []
     tail = _decoder_tail(sequence, at, end)
     text = _beside(sequence, (first, at), is_first=True, then="denoise")
@@ -153,10 +169,10 @@ def _text_starts(sequence: RunSequence, first: int, end: int) -> list[int]:
 
     Relative positions are looked up too, within the first layer.
     """
-    looks_up = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
+    starts = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
     calls = np.concatenate([[0], np.cumsum(sequence.attends[first:end])])
     found: list[int] = []
-    for at in looks_up.tolist():
+    for at in starts.tolist():
         if calls[-1] - calls[at - first] < LEAST_CALLS:
             break
         since = found[-1] if found else at
