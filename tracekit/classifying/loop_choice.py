@@ -37,17 +37,31 @@ def runs_of(sequence: RunSequence) -> list[tuple[int, int, list[Loop]]]:
 
 
 def _step_loops(sequence: RunSequence, first: int, end: int) -> list[Loop]:
-    """Return the loops of steps in a part of a sequence, in order; they do not overlap."""
+    """Return the loops of steps in a part of a sequence, in order; they do not overlap.
+
+    Turns of another size than the rest are loops of their own: the prompt before tokens, another
+    resolution. A single one may be the end of another loop, and is looked at again with it.
+    """
     found: list[Loop] = []
+    singles: list[Loop] = []
     parts = [(first, end)]
     while parts:
         low, high = parts.pop()
         loop = _outermost(sequence, low, high)
-        if loop is not None:
-            loop = _within(with_true_starts(sequence, loop), low, high)
-            found.append(loop)
-            parts.extend([(low, loop.start), (loop.end, high)])
+        if loop is None:
+            continue
+        pieces = split_by_size(sequence, _within(with_true_starts(sequence, loop), low, high))
+        kept = [piece for piece in pieces if len(piece) > 1] or pieces
+        found.extend(kept)
+        singles.extend(piece for piece in pieces if piece not in kept)
+        bounds = [low, *(edge for piece in kept for edge in (piece.start, piece.end)), high]
+        parts.extend(zip(bounds[::2], bounds[1::2], strict=True))
+    found.extend(one for one in singles if not any(_overlap(one, other) for other in found))
     return sorted(found, key=lambda loop: loop.start)
+
+
+def _overlap(one: Loop, other: Loop) -> bool:
+    return one.start < other.end and other.start < one.end
 
 
 def _within(loop: Loop, first: int, end: int) -> Loop:
@@ -56,7 +70,7 @@ def _within(loop: Loop, first: int, end: int) -> Loop:
 
 
 def split_by_size(sequence: RunSequence, loop: Loop) -> list[Loop]:
-    """Return the parts of a loop whose turns work on data of one size each.
+    """Return the parts of a loop whose turns work on data of one size each, in order.
 
     The prompt and the tokens after it, or two resolutions of one architecture, are steps alike
     but for their sizes. Where those grow from step to step, most of them stay the same.

@@ -12,6 +12,7 @@ from tracekit.trace import IntArray
 
 _NEAR_THE_START: Final = {LOOK_UP: 0.06, TIME: 0.25}
 """Share of a turn within which a pass looks up its tokens or tells the time."""
+_BEFORE_TIME: Final = 0.05
 _AT_ONCE: Final = 0.25
 """Share of a turn within which what is done several times is done at once."""
 _LONGER: Final = 1.6
@@ -38,13 +39,17 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
     usual = float(np.median(np.diff(loop.bounds)))
     turned = slice(loop.end, loop.end + offset)
     head = sequence.codes[loop.starts[-1] : loop.starts[-1] + offset]
-    goes_on = offset > 0 and np.array_equal(sequence.codes[turned], head)
+    goes_on = kind == LOOK_UP and offset > 0 and np.array_equal(sequence.codes[turned], head)
     if goes_on or offset > _NEAR_THE_START[kind] * usual:
         starts = inside
         if loop.end - starts[-1] < usual / 2 and len(starts) > 2:
             starts = starts[:-1]
         loop = ended(sequence.codes, Loop(starts, max(loop.end, int(starts[-1]) + 1)))
+        missing = int(usual) - (loop.end - int(loop.starts[-1]))
         offset = 0
+        if kind == TIME and 0 < missing <= _BEFORE_TIME * usual:
+            # What the last turn lacks at its end stands before the first: inputs made ready.
+            loop, offset = Loop(loop.starts - missing, loop.end), missing
     return _with_first(sequence, loop, anchors, offset)
 
 

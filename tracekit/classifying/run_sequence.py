@@ -16,6 +16,7 @@ from tracekit.categories import (
     CONV,
     EMBEDDING,
     LINEAR,
+    NORM,
     TEMPORAL_ATTENTION,
 )
 from tracekit.classifying.kernel_kinds import kernel_kind
@@ -61,6 +62,7 @@ class RunSequence:
     attends: BoolArray
     is_conv: BoolArray
     is_linear: BoolArray
+    is_norm: BoolArray
     rare: SmallArray
     phase: SmallArray
     causal: SmallArray
@@ -96,6 +98,7 @@ def run_sequence(table: KernelTable) -> RunSequence:
         attends=attention & ~np.append(False, attention[:-1]),
         is_conv=category == CODE_OF[CONV],
         is_linear=category == CODE_OF[LINEAR],
+        is_norm=category == CODE_OF[NORM],
         rare=_rare(told, which, category, table.phase[rows]),
         phase=table.phase[rows],
         causal=table.causal[rows],

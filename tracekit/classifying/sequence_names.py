@@ -88,4 +88,5 @@ def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: s
 
 def works(sequence: RunSequence, inside: slice) -> BoolArray:
     """Return which activities are of layers."""
-    return sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.attends[inside]
+    layers = sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.is_norm[inside]
+    return np.asarray(layers | sequence.attends[inside])

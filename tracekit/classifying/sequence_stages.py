@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.classifying.loop_choice import runs_of, split_by_size
+from tracekit.classifying.loop_choice import runs_of
 from tracekit.classifying.parts import Part, numbered_parts
 from tracekit.classifying.run_sequence import LOOK_UP, SAMPLE, TIME, RunSequence
 from tracekit.classifying.sequence_names import (
@@ -43,9 +43,8 @@ def sequence_parts(sequence: RunSequence) -> list[Part]:
     """
     parts: list[Part] = []
     for first, end, loops in runs_of(sequence):
-        loops = [loop for loop in loops if not _encodes(sequence, loop, (first, end))]
-        pieces = [piece for loop in loops for piece in split_by_size(sequence, loop)]
-        parts.extend(numbered_parts(sequence, _run_parts(sequence, (first, end), pieces)))
+        steps = [loop for loop in loops if not _encodes(sequence, loop, (first, end))]
+        parts.extend(numbered_parts(sequence, _run_parts(sequence, (first, end), steps)))
     return parts
 
 

@@ -44,7 +44,7 @@ _JOINTS: Final = (16, 8)
 _MOST_JOINTS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Loop:
     """A part of a sequence that is turns of one thing, one after another.
 
@@ -280,7 +280,7 @@ def _ended_alike(codes: IntArray, loop: Loop) -> Loop:
     low = int(loop.starts[-1] + _WHOLE * sizes.min())
     high = min(len(codes), int(loop.starts[-1] + sizes.max() / _WHOLE))
     for width in _JOINTS:
-        if low < width or high <= low or loop.start < width:
+        if low < width or high <= low or int(loop.starts[1]) < width:
             break
         back = np.arange(width, 0, -1)
         ends = np.arange(low, high + 1)
