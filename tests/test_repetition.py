@@ -47,7 +47,7 @@ def test_nested_loops_are_found_longest_turns_first() -> None:
     layer = list(range(20, 32))
     turn = [1, 2, 3, *layer * 6, 4, 5]
     loops = loops_of(np.array(turn * 5))
-    assert [len(loop) for loop in loops[:2]] == [5, 6]
+    assert any(np.median(np.diff(loop.bounds)) == len(layer) for loop in loops[1:])
     assert loops[0].bounds.tolist() == [len(turn) * at for at in range(6)]
 
 
