@@ -2,6 +2,8 @@
 
 Validates every labelled run below the folders and replaces what stands between the markers of
 ``docs/accuracy.md``, so that no figure there is typed by hand. Folders are named MODEL.RECORDED.
+With ``--marker holdout`` it writes what models that were held out get: the tables of accuracy
+alone, because who reads what is confused there will mend it, and they are held out no more.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tracekit.validation_results import Mode, ModeSummary, RunValidation, Validation
 
 MARKER: Final = "accuracy"
+HOLDOUT: Final = "holdout"
 _CONFUSIONS: Final = 12
 _MATRICES: Final[tuple[Mode, ...]] = ("rich", "kernels_only")
 _UNNAMED: Final = "trace"
@@ -70,32 +73,15 @@ def by_run(result: Validation) -> Cells:
     return Cells(headers, rows, words=(0, 1))
 
 
-def document(result: Validation) -> str:
-    """Return what stands between the markers."""
-    models = {split_name(run.name)[0] for run in result.runs}
-    time_ns = sum(run.time_ns for run in result.runs)
-    decidable_ns = sum(run.decidable_ns for run in result.runs)
-    kernels = sum(run.kernels for run in result.runs)
-    blocks = [
-        f"{datetime.now(UTC).date().isoformat()}: {len(result.runs)} runs of {len(models)} models, "
-        f"{format_count(kernels)} GPU activities, {format_ns(time_ns)} of GPU time, of which "
-        f"{format_share(share_of(decidable_ns, time_ns))} is decidable. Accuracy by that time: "
-        "mean over the runs, in parentheses the worst.",
-        markdown_table(by_way(result)),
-        "Over the time of all runs:",
-        markdown_table(cells.other_cells(result)),
-        "### Run by run",
-        markdown_table(by_run(result)),
-        "### What is confused",
-    ]
-    for summary in result.overall:
-        if summary.mode in _MATRICES:
-            blocks += _confused(summary)
-    blocks += [
-        "### What decides, and how sure it is",
-        markdown_table(cells.evidence_cells(result)),
-        markdown_table(cells.confidence_cells(result)),
-    ]
+def document(result: Validation, marker: str = MARKER) -> str:
+    """Return what stands between the markers of that name."""
+    blocks = [_what(result), markdown_table(by_way(result))]
+    blocks += ["Over the time of all runs:", markdown_table(cells.other_cells(result))]
+    # Parts of the tables of the corpus are sections of their own, those of the hold-out are not.
+    blocks += ["Run by run:" if marker == HOLDOUT else "### Run by run"]
+    blocks += [markdown_table(by_run(result))]
+    if marker == MARKER:
+        blocks += _mistakes(result)
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -103,13 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Validate the runs and write the tables, or change nothing where that fails."""
     args = _parser().parse_args(argv)
     try:
-        replace_between(_read(args.docs), MARKER, "")
+        replace_between(_read(args.docs), args.marker, "")
         result = validate(args.paths)
         for row in result.unusable:
             print(f"benchmarks.accuracy: left out: {row.error}", file=sys.stderr)
-        args.docs.write_text(
-            replace_between(_read(args.docs), MARKER, document(result)), encoding="utf-8"
-        )
+        body = document(result, args.marker)
+        args.docs.write_text(replace_between(_read(args.docs), args.marker, body), encoding="utf-8")
     except UnusableError as error:
         print(f"benchmarks.accuracy: {error}", file=sys.stderr)
         return error.code
@@ -117,6 +102,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks.accuracy: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _what(result: Validation) -> str:
+    models = {split_name(run.name)[0] for run in result.runs}
+    time_ns = sum(run.time_ns for run in result.runs)
+    decidable_ns = sum(run.decidable_ns for run in result.runs)
+    kernels = sum(run.kernels for run in result.runs)
+    return (
+        f"{datetime.now(UTC).date().isoformat()}: {len(result.runs)} runs of {len(models)} models, "
+        f"{format_count(kernels)} GPU activities, {format_ns(time_ns)} of GPU time, of which "
+        f"{format_share(share_of(decidable_ns, time_ns))} is decidable. Accuracy by that time: "
+        "mean over the runs, in parentheses the worst."
+    )
+
+
+def _mistakes(result: Validation) -> list[str]:
+    blocks = ["### What is confused"]
+    for summary in result.overall:
+        if summary.mode in _MATRICES:
+            blocks += _confused(summary)
+    return [
+        *blocks,
+        "### What decides, and how sure it is",
+        markdown_table(cells.evidence_cells(result)),
+        markdown_table(cells.confidence_cells(result)),
+    ]
 
 
 def _of_group(way: str, runs: list[RunValidation], modes: list[Mode]) -> tuple[str, ...]:
@@ -152,6 +163,12 @@ def _read(path: Path) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="CORPUS", help="folder of labelled runs")
+    parser.add_argument(
+        "--marker",
+        choices=(MARKER, HOLDOUT),
+        default=MARKER,
+        help="which tables to write: of the corpus, or of models held out (default: %(default)s)",
+    )
     parser.add_argument(
         "--docs", type=Path, default=CHECKOUT / "docs" / "accuracy.md", help="file of the tables"
     )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from tracekit.collectors.workload import StageMarker, Workload
 
-UNITS: Final[dict[str, dict[str, int]]] = {
+UNITS: Final[dict[str, dict[str, Any]]] = {
     "stable-diffusion": {"steps": 2},
     "llama": {"new_tokens": 4},
-    "make-a-video": {"steps": 1},
+    "make-a-video": {"preset": "base", "steps": 1},
 }
 """A short piece of work of each model, so that many pairs fit into a minute."""
 _WARM_UPS: Final = 3

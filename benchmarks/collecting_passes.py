@@ -40,7 +40,7 @@ SD: Final = "stable-diffusion"
 RUNS: Final = (
     Run(f"{SD}, 4 steps", SD, {"steps": 4}, {"repeats": 9}),
     Run("llama, 512 + 32 tokens", "llama", {"new_tokens": 32}),
-    Run("make-a-video, 2 steps", "make-a-video", {"steps": 2}),
+    Run("make-a-video, 2 steps", "make-a-video", {"preset": "base", "steps": 2}),
     Run(f"{SD}, 4 steps, attention written out", SD, {"steps": 4, "attention": "eager"}),
     Run(f"{SD}, 2 steps, CUDA graph", SD, {"steps": 2}, {"cuda_graph": True}),
     Run(f"{SD}, 2 steps, compiled", SD, {"steps": 2}, {"compile": True}),

@@ -37,17 +37,27 @@ DOCS: Final = CHECKOUT / "docs" / "suite.md"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """How much of a model's work is measured: what differs from its published defaults."""
+    """How much of a model's work is measured: what differs from its published defaults.
 
-    options: dict[str, Any] = field(default_factory=dict)
+    `why_not_eager` says why attention is not measured written out.
+    """
+
+    options: dict[str, Any] = field(default_factory=lambda: {"steps": 2})
+    repeats: int = 3
+    why_not_eager: str | None = None
 
 
+_SCORES: Final = "the scores of one call would take {} GB"
 CASES: Final[dict[str, Case]] = {
     "stable-diffusion": Case({"steps": 10}),
     "llama": Case({"new_tokens": 32}),
+    "parti": Case({"trace_steps": 16}, repeats=1),
+    "wan": Case({"steps": 1}, 1, _SCORES.format(26)),
+    "cogvideox": Case({"steps": 1}, 1, _SCORES.format(38)),
+    "stable-video-diffusion": Case({"steps": 1}, 1, _SCORES.format(42)),
+    "hunyuan-video": Case({"steps": 1}, 1, _SCORES.format(670)),
 }
-"""Models whose work is measured in part; the others are measured as `_FEW` says."""
-_FEW: Final = Case({"steps": 2})
+"""Models whose work is measured in another part than two sampling steps."""
 _HEADERS: Final = (
     "model", "attention", "parameters", "stages × steps", "unprofiled ms", "light", "rich",
     "kernels: rich / light", "kernels a step", "attention", "conv", "linear", "peak memory",
@@ -93,6 +103,10 @@ def _rows(args: argparse.Namespace, place: Path) -> Iterator[dict[str, Any]]:
             if time.monotonic() > until:
                 yield {"model": model, "attention": attention, "error": "no time was left"}
                 continue
+            reason = CASES.get(model, Case()).why_not_eager
+            if attention == "eager" and reason is not None and not args.tiny:
+                yield {"model": model, "attention": attention, "error": f"not run: {reason}"}
+                continue
             folder = place / f"{model}.{attention}"
             started = time.monotonic()
             try:
@@ -109,7 +123,8 @@ def _measured(model: str, attention: str, folder: Path, args: argparse.Namespace
     from benchmarks.collecting_setup import build, is_cuda
     from tracekit.collectors.passes import RecordOptions, record_workload
 
-    changes = {} if args.tiny else CASES.get(model, _FEW).options
+    case = CASES.get(model, Case())
+    changes = {} if args.tiny else case.options
     # PyTorch's choice of backends does not concern attention that is written out.
     cuda = is_cuda(args)
     workload = build(model, args, attention=attention, **changes)
@@ -117,7 +132,7 @@ def _measured(model: str, attention: str, folder: Path, args: argparse.Namespace
         device=args.device,
         attention="auto" if attention == "eager" or not cuda else attention,
         warm_up=1,
-        repeats=args.repeats,
+        repeats=min(args.repeats, case.repeats),
         force=True,
     )
     record_workload(workload, folder, options)

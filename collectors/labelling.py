@@ -34,7 +34,11 @@ _TEMPORAL: Final = re.compile(
 _BOTH: Final = re.compile(r"spatio_?-?temporal|space_?time", re.IGNORECASE)
 _DECODER: Final = re.compile(r"temporal_?decoder", re.IGNORECASE)
 """Decoders whose convolutions, not attention, work along time."""
-_VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D")
+_TEXT: Final = re.compile(
+    r"(?i:(?:token|text|context|caption)_?refiner)|^Text\w*(?:Embedding|Encoder)$"
+)
+"""Blocks of a denoiser that see the tokens of the text alone, by name or class."""
+_VOLUME: Final = re.compile(r"Transformer3D|VideoTransformer|Attention3D|HunyuanVideo\w*MidBlock")
 _IMAGE: Final = re.compile(
     r"UNet|Transformer2D|Autoencoder|VQModel|Vision|ViT|DiT|VAE|Image(?:Decoder|Transformer|GPT)"
 )
@@ -53,8 +57,9 @@ def attention_modules(roots: Mapping[str, torch.nn.Module]) -> tuple[AttentionMo
     """Return the attention modules under the roots, each once, with their axes.
 
     An attention module is one by its class's name or its projections, and holds no other. It works
-    along time if its path or a class above it says so. The rest is spatial where the same root
-    has a temporal one or is an image model, spatio-temporal in 3-D transformers, else sequence.
+    along time if its path or a class above it says so. The rest is along the sequence where it or
+    a class above it embeds, encodes or refines a text, spatial where the same root has a temporal
+    one or is an image model, spatio-temporal in 3-D transformers, else along the sequence.
     """
     found: list[AttentionModule] = []
     seen: set[int] = set()
@@ -168,6 +173,8 @@ def _is_temporal(path: str, chain: tuple[str, ...]) -> bool:
 
 
 def _axis_of(path: str, chain: tuple[str, ...], has_temporal: bool) -> str:
+    if any(_TEXT.search(name) for name in (path, *chain)):
+        return "sequence"
     if _BOTH.search(chain[-1]) or _BOTH.search(path):
         return "spatio-temporal"
     if has_temporal:

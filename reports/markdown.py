@@ -59,6 +59,7 @@ def _of_one(result: Analysis) -> list[str]:
         escape(sentences.subject(trace)),
         _bold(sentences.where_time_goes(result.time.kernel_ns, result.categories, basis)),
         sentences.idle(result) or "",
+        sentences.communication(result) or "",
         _notes(sentences.notes(trace)),
         _categories(result.categories, basis),
         _stages(result.stages),

@@ -114,12 +114,31 @@ def _idle_without_profiler(result: Analysis, corrected: Corrected) -> str:
     who = f"the {len(result.devices)} GPUs are" if several else "the GPU is"
     wall = f"{format_ns(corrected.wall_ns)}{' on average' if several else ''}"
     shown = _whole(share_of(result.time.idle_ns, result.time.span_ns))
+    low, high = format_ns(corrected.low_ns), format_ns(corrected.high_ns)
+    if corrected.source == "estimated":
+        return (
+            f"Without the profiler {who} idle about {_whole(corrected.idle_share)} of {wall} "
+            f"(an estimate: {low} to {high}; the trace itself shows {shown})."
+        )
     sentence = (
         f"Without the profiler {who} idle {_whole(corrected.idle_share)} of {wall} "
         f"({corrected.source}; the trace itself shows {shown})."
     )
-    low, high = format_ns(corrected.low_ns), format_ns(corrected.high_ns)
     return sentence if low == high else f"{sentence} Its repeats took {low} to {high}."
+
+
+def communication(result: Analysis) -> str | None:
+    """Return how long devices communicate, and how much of it nothing hides; null without any."""
+    work = [one for row in result.overlap for one in row.work if one.kind == "communication"]
+    busy_ns = sum(one.busy_ns for one in work)
+    if not busy_ns:
+        return None
+    exposed_ns = sum(one.exposed_ns for one in work)
+    summed = f", summed over {len(work)} GPUs" if len(work) > 1 else ""
+    return (
+        f"Collectives run for {format_ns(busy_ns)}{summed}, {format_ns(exposed_ns)} of them "
+        "exposed: nothing else runs on the GPU meanwhile."
+    )
 
 
 def _whole(share: float | None) -> str:

@@ -49,6 +49,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         _answer(
             sentences.where_time_goes(result.time.kernel_ns, result.categories, basis),
             sentences.idle(result),
+            sentences.communication(result),
         ),
         _notes(sentences.notes(trace)),
         categories_table(result.categories, basis, width),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tracekit
-from benchmarks.accuracy import MARKER, by_run, by_way, document, main, split_name
+from benchmarks.accuracy import HOLDOUT, MARKER, by_run, by_way, document, main, split_name
 from benchmarks.document import replace_between
 from builders import TraceBuilder
 
@@ -78,6 +78,21 @@ def test_the_file_is_written_between_its_markers(corpus: Path, tmp_path: Path) -
     assert "net" in text
 
 
+def test_models_held_out_have_markers_and_tables_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "accuracy.md"
+    docs.write_text(MARKERS + MARKERS.replace("old", "older").replace(MARKER, HOLDOUT))
+    assert main([str(corpus), "--marker", HOLDOUT, "--docs", str(docs)]) == 0
+    corpus_part, _, held_out = docs.read_text().partition(f"<!-- {HOLDOUT}:begin -->")
+    assert "\nold\n" in corpus_part
+    assert "older" not in held_out
+    assert "3 runs of 2 models, 7 GPU activities, 350 ns of GPU time" in held_out
+    for table in ("| all | 3 | 75.00% (50.00%)", "| Wrongly in other |", "| net | train | 2 |"):
+        assert table in held_out
+    assert "confused" not in held_out
+    assert "wrong |" not in held_out
+    assert "#" not in held_out
+
+
 def test_nothing_is_written_where_it_fails(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,4 +108,5 @@ def test_nothing_is_written_where_it_fails(
 
 def test_the_documentation_has_the_markers() -> None:
     text = (ROOT / "docs" / "accuracy.md").read_text()
-    assert "x" in replace_between(text, MARKER, "x")
+    for marker in (MARKER, HOLDOUT):
+        assert "x" in replace_between(text, marker, "x")

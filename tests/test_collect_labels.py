@@ -202,10 +202,22 @@ def test_axes_come_from_names_and_siblings() -> None:
     assert axis_of(by_class) == {"m.a": "temporal", "m.b": "spatial"}
     full = named("CogVideoXTransformer3DModel", attn1=attention())
     assert axis_of(full) == {"m.attn1": "spatio-temporal"}
+    text_inside = named("HunyuanVideoTokenRefiner", attn=attention())
+    both = named("HunyuanVideoTransformer3DModel", context_embedder=text_inside, attn=attention())
+    assert axis_of(both) == {"m.context_embedder.attn": "sequence", "m.attn": "spatio-temporal"}
+    by_path = named("Lumina2Transformer2DModel", context_refiner=attention(), layer=attention())
+    assert axis_of(by_path) == {"m.context_refiner": "sequence", "m.layer": "spatial"}
+    middle = named("HunyuanVideoMidBlock3D", attn=attention())
+    all_frames = named("AutoencoderKLHunyuanVideo", mid_block=middle)
+    assert axis_of(all_frames) == {"m.mid_block.attn": "spatio-temporal"}
+    each_frame = named("AutoencoderKLWan", mid_block=named("WanMidBlock", attn=attention()))
+    assert axis_of(each_frame) == {"m.mid_block.attn": "spatial"}
     decoder = named("AutoencoderKLTemporalDecoder", attn=attention())
     assert axis_of(decoder) == {"m.attn": "spatial"}
     for name in ("ImageDecoder", "MaskedImageTransformer", "ImageGPTModel"):
         assert axis_of(named(name, attn=attention())) == {"m.attn": "spatial"}
+    pooled = named("UNet2DConditionModel", text=named("TextTimeEmbedding", a=attention()))
+    assert axis_of(pooled) == {"m.text.a": "sequence"}
     mixed = named(
         "UNetSpatioTemporalConditionModel",
         block=named("TransformerSpatioTemporalModel", spatial=attention(), temporal=attention()),

@@ -331,3 +331,23 @@ def test_recorded_traces_add_up(path: Path) -> None:
     assert isinstance(limited, Analysis)
     assert limited.idle.by_cause == result.idle.by_cause
     assert limited.idle.blame == result.idle.blame[:1000]
+
+
+@pytest.mark.parametrize("path", RECORDED[:7], ids=lambda path: path.name)
+def test_totals_are_those_of_hta(path: Path) -> None:
+    """HTA takes each start from the end of the activity before it on the same stream.
+
+    Where kernels of a stream overlap (programmatic dependent launch) that is negative, and it
+    counts so; here it is no idle time.
+    """
+    import numpy as np
+
+    activities = tracekit.load(path).activities
+    order = np.argsort(activities.start_ns, kind="stable")
+    assert len(np.unique(activities.stream)) == 1
+    start_ns, end_ns = activities.start_ns[order], activities.end_ns[order]
+    between_ns = start_ns[1:] - end_ns[:-1]
+    result = tracekit.analyze(path)
+    assert isinstance(result, Analysis)
+    overlap_ns = int(between_ns[between_ns < 0].sum())
+    assert result.time.idle_ns == int(between_ns.sum()) - overlap_ns

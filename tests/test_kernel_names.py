@@ -123,6 +123,8 @@ KERNELS = [
     (ELEMENTWISE, f"{_ATEN}(anonymous namespace)::cunn_SoftMaxForward<8, float, float>(int)"),
     (ELEMENTWISE, f"{_ATEN}(anonymous namespace)::multi_tensor_apply_kernel<X, AdamFunctor<Y>>()"),
     (ELEMENTWISE, "void vllm::act_and_mul_kernel<c10::BFloat16, vllm::silu_kernel>(int)"),
+    (ELEMENTWISE, f"{_ATEN}vectorized_elementwise_kernel<4, {_ATEN}elu_kernel(int)>(int)"),
+    (ELEMENTWISE, f"{_STRIDED}softplus_kernel(at::TensorIteratorBase&)>>(int)"),
     (ELEMENTWISE, f"{_STRIDED}GeluCUDAKernelImpl(at::TensorIteratorBase&)>>(int)"),
     (ELEMENTWISE, "void vllm::scaled_fp8_quant_kernel_strided<c10::BFloat16>(int)"),
     (ELEMENTWISE, f"{_ATEN}(anonymous namespace)::upsample_nearest2d_out_frame<float>(int)"),

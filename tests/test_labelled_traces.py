@@ -158,3 +158,28 @@ def test_labels_of_cpu_only_traces(tmp_path: Path) -> None:
     b.op("aten::scaled_dot_product_attention", 0, 50)
     rows = table(b, tmp_path / "t.json")
     assert (rows["category"], rows["module"]) == (["temporal_attention"], ["unet.attn"])
+
+
+@pytest.mark.parametrize(
+    ("label", "category"),
+    [("tk1|attn|vae.mid.attn|self|spatial|24|24|1", "memory"), ("user", "attention")],
+)
+def test_what_stands_before_the_labelled_module_lays_out_no_heads(
+    tmp_path: Path, label: str, category: str
+) -> None:
+    """A feature map has the numbers of the queries where there is one head as wide as it."""
+    b = TraceBuilder()
+    frame, heads = [1, 16, 1, 4, 6], [1, 1, 24, 16]
+    steps: list[tuple[str, str, Any]] = [
+        ("aten::clone", "direct_copy_kernel_cuda", [frame, []]),
+        ("aten::conv3d", GEMM, [[1, 16, 3, 6, 8], [16, 16, 3, 3, 3], [16]]),
+        ("aten::conv2d", GEMM, [[1, 16, 4, 6], [48, 16, 1, 1], [48]]),
+        ("aten::clone", "direct_copy_kernel_cuda", [heads, []]),
+        ("aten::scaled_dot_product_attention", FLASH, [heads, heads, heads]),
+    ]
+    b.annotation(label, 200, 300)
+    for index, (op, kernel, dims) in enumerate(steps):
+        b.op(op, 100 * index + 10, 80, **{"Input Dims": dims})
+        b.launched(kernel, 100 * index + 20, 100_000 + 100 * index, 50)
+    rows = table(b, tmp_path / "t.json")
+    assert rows["category"] == [category, "conv", "conv", "attention", "attention"]

@@ -39,7 +39,7 @@ META = ModelOptions(device="meta")
 SHAPES = {
     "stable-diffusion": (1, 3, 64, 64),
     "llama": (1, 7),
-    "make-a-video": (1, 3, 4, 16, 16),
+    "make-a-video": (1, 3, 11, 96, 96),
     "sdxl": (1, 3, 64, 64),
 }
 """Shapes of the results of some tiny models."""
@@ -192,7 +192,7 @@ def test_the_inputs_asked_for_are_what_runs() -> None:
     assert tuple(run(image).shape) == (2, 3, 72, 72)
     assert image.stages["denoise"] == 2
     assert image.config["inputs"]["prompt_tokens"] == 7
-    video = build("make-a-video", batch=2, size=24, frames=3, steps=1)
+    video = build("make-a-video", preset="base", batch=2, size=24, frames=3, steps=1)
     assert tuple(run(video).shape) == (2, 3, 3, 24, 24)
     text = build("llama", batch=3, prompt_tokens=5, new_tokens=2)
     assert tuple(run(text).shape) == (3, 3)
@@ -330,7 +330,8 @@ def test_float32_that_does_not_fit_is_advised_to_halve(monkeypatch: pytest.Monke
 
 def test_the_full_size_computes_the_published_shapes() -> None:
     assert tuple(run(build("stable-diffusion", META, steps=1)).shape) == (1, 3, 512, 512)
-    assert tuple(run(build("make-a-video", META, steps=1)).shape) == (1, 3, 16, 64, 64)
+    base = build("make-a-video", META, preset="base", steps=1)
+    assert tuple(run(base).shape) == (1, 3, 16, 64, 64)
     assert tuple(run(build("llama", META, new_tokens=1)).shape) == (1, 2)
 
 
@@ -426,15 +427,15 @@ def test_the_sampler_is_that_of_diffusers() -> None:
 
 @pytest.mark.parametrize("model", OWN_LOOP)
 def test_weights_come_from_a_folder(model: str, tmp_path: Path) -> None:
-    made = build(model)
+    made = build(model, preset="base" if model == "make-a-video" else None)
     for name, module in made.modules.items():
         module.save_pretrained(tmp_path if model == "llama" else tmp_path / name)
     sizes: dict[str, dict[str, Any]] = {
+        "stable-diffusion": {"steps": 3, "size": 64},
         "llama": {"prompt_tokens": 16, "new_tokens": 6},
-        "make-a-video": {"frames": 4},
+        "make-a-video": {"steps": 3, "size": 16, "frames": 4},
     }
-    steps: dict[str, Any] = {} if model == "llama" else {"steps": 3, "size": SHAPES[model][-1]}
-    loaded = build(model, tiny=False, weights=str(tmp_path), **sizes.get(model, {}), **steps)
+    loaded = build(model, tiny=False, weights=str(tmp_path), **sizes[model])
     assert loaded.config["weights"] == str(tmp_path)
     assert torch.allclose(run(made).float(), run(loaded).float(), atol=1e-5)
 

@@ -245,6 +245,25 @@ class IdleResult:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkTime:
+    """How long a device did one kind of work (the union), and how long nothing else beside it."""
+
+    kind: str
+    busy_ns: int
+    exposed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What of a device's work overlaps; `saved_ns` is kernel time beyond its busy time."""
+
+    device: int | None
+    busy_ns: int
+    saved_ns: int
+    work: tuple[WorkTime, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WhatIf:
     """A bound on the wall time of the run, or of a stage (`scope`), under one assumption."""
 
@@ -312,6 +331,7 @@ class Analysis:
     attention: AttentionResult
     idle: IdleResult
     roofline: dict[str, Any] | None
+    overlap: tuple[Overlap, ...] = ()
     blocks: tuple[dict[str, Any], ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     advice: tuple[Advice, ...] = ()

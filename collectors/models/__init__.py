@@ -23,19 +23,26 @@ if TYPE_CHECKING:
     from tracekit.collectors.workload import ModelOptions, Workload
 
 MODELS: Final[dict[str, str]] = {
-    "stable-diffusion": "tracekit.collectors.models.stable_diffusion",
     "llama": "tracekit.collectors.models.llama",
-    "make-a-video": "tracekit.collectors.models.make_a_video",
-    "sdxl": "tracekit.collectors.models.sdxl",
-    "flux": "tracekit.collectors.models.flux",
-    "sd3": "tracekit.collectors.models.sd3",
-    "pixart": "tracekit.collectors.models.pixart",
-    "prod-image": "tracekit.collectors.models.prod_image",
-    "parti": "tracekit.collectors.models.parti",
+    "imagen": "tracekit.collectors.models.imagen",
+    "stable-diffusion": "tracekit.collectors.models.stable_diffusion",
     "muse": "tracekit.collectors.models.muse",
+    "parti": "tracekit.collectors.models.parti",
+    "prod-image": "tracekit.collectors.models.prod_image",
+    "make-a-video": "tracekit.collectors.models.make_a_video",
     "phenaki": "tracekit.collectors.models.phenaki",
+    "sdxl": "tracekit.collectors.models.sdxl",
+    "sd3": "tracekit.collectors.models.sd3",
+    "flux": "tracekit.collectors.models.flux",
+    "pixart": "tracekit.collectors.models.pixart",
+    "stable-video-diffusion": "tracekit.collectors.models.stable_video_diffusion",
+    "animatediff": "tracekit.collectors.models.animatediff",
+    "latte": "tracekit.collectors.models.latte",
+    "cogvideox": "tracekit.collectors.models.cogvideox",
+    "wan": "tracekit.collectors.models.wan",
+    "hunyuan-video": "tracekit.collectors.models.hunyuan_video",
 }
-"""The module of each model."""
+"""The module of each model: the eight of arXiv 2312.14385 first, then what people run today."""
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "accelerate")
 

@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
+from diffusers.models.attention_processor import (
+    Attention,
+    AttnAddedKVProcessor,
+    AttnAddedKVProcessor2_0,
+    AttnProcessor,
+    AttnProcessor2_0,
+)
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
@@ -104,8 +110,15 @@ def make_diffusers(kind: Any, config: Mapping[str, Any], options: ModelOptions, 
         if isinstance(module, Attention):
             if written_out:
                 module.upcast_attention = module.upcast_softmax = False
-            module.set_processor(AttnProcessor() if written_out else AttnProcessor2_0())
+            module.set_processor(_processor(module, written_out))
     return model
+
+
+def _processor(module: Attention, written_out: bool) -> Any:
+    """Return the processor of the module's kind: some add a text's keys and values to their own."""
+    if "AddedKV" in type(module.processor).__name__:
+        return AttnAddedKVProcessor() if written_out else AttnAddedKVProcessor2_0()
+    return AttnProcessor() if written_out else AttnProcessor2_0()
 
 
 def make_transformers(kind: Any, config: Any, options: ModelOptions, part: str = "") -> Any:

@@ -19,6 +19,7 @@ from tracekit.collectors.models._common import (
     DTYPES,
     as_loaded,
     check,
+    check_frames,
     check_size,
     describe,
     device_of,
@@ -26,31 +27,33 @@ from tracekit.collectors.models._common import (
     making,
 )
 from tracekit.collectors.models._presets import Preset, choose
-from tracekit.collectors.pipeline_inputs import PipelineOptions, call_of
+from tracekit.collectors.pipeline_inputs import PROMPT, PipelineOptions, call_of
 from tracekit.collectors.pipeline_stages import denoisers_of, modules_of
 from tracekit.collectors.pipelines import PipelineWork, load_pipeline, silence
 from tracekit.collectors.workload import ModelOptions, StageMarker, Workload
 from tracekit.errors import UsageError
 
-_ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "size": ("height", "width"),
-    "frames": ("num_frames",),
-    "steps": ("num_inference_steps",),
-    "prompt_tokens": ("max_sequence_length",),
+_ARGUMENTS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "size": (("height", "width"),),
+    "frames": (("num_frames",), ("video_length",)),
+    "steps": (("num_inference_steps",),),
+    "prompt_tokens": (("max_sequence_length",),),
 }
-"""The arguments of a pipeline's call that each of our options sets."""
+"""The arguments of a pipeline's call that each of our options sets, in the first form it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A component: its class, of diffusers or transformers, and its configuration.
 
-    `tiny` is what differs in a model for tests.
+    `tiny` is what differs in a model for tests. `follows` are values that have no weights and take
+    an option where one is given: the key in the configuration, and the option.
     """
 
     kind: Any
     config: Mapping[str, Any]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +61,16 @@ class PipelinePreset(Preset):
     """One published size: its parts, and what its pipeline is called with.
 
     `tiny_call` is what differs in a call for tests; sides of images are multiples of
-    `size_multiple` pixels, prompts have at most `most_prompt_tokens` (null: any number), sampling
-    takes at least `least_steps`. `pipeline` is the class that runs it where that is not the
-    model's.
+    `size_multiple` pixels, a video has one frame more than a multiple of `frame_multiple`, prompts
+    have at most `most_prompt_tokens` (null: any number), sampling takes at least `least_steps`.
+    `pipeline` is the class that runs it where that is not the model's.
     """
 
     parts: Mapping[str, Part]
     call: Mapping[str, Any]
     tiny_call: Mapping[str, Any]
     size_multiple: int = 8
+    frame_multiple: int = 1
     most_prompt_tokens: int | None = None
     least_steps: int = 1
     pipeline: Any = None
@@ -77,7 +81,8 @@ class PipelineModel:
     """A model by name: its pipeline of diffusers in the sizes that were published.
 
     `extras` returns what the pipeline is made of beside the parts: scheduler, tokenizers, null for
-    what is left out. `prepare` is done to a finished pipeline.
+    what is left out. `prepare` is done to a finished pipeline. One with `batch_of_prompts` makes a
+    batch from as many prompts, for it makes one of each.
     """
 
     name: str
@@ -85,6 +90,7 @@ class PipelineModel:
     presets: Mapping[str, PipelinePreset]
     extras: Callable[[ModelOptions], Mapping[str, Any]]
     prepare: Callable[[Any], None] | None = None
+    batch_of_prompts: bool = False
 
     def parts(self, options: ModelOptions) -> dict[str, Any]:
         """Return the parts, on the device."""
@@ -99,7 +105,11 @@ class PipelineModel:
         bare = replace(options, weights=None, size=None, frames=None, steps=None)
         bare = replace(bare, preset=None, prompt_tokens=None, tiny=False)
         arguments = {**preset.call, **(preset.tiny_call if options.tiny else {})}
-        call = call_of(pipeline, PipelineOptions("", bare, None, arguments | _given(options)))
+        arguments |= _given(options, _arguments_of(type(pipeline)))
+        if self.batch_of_prompts:
+            arguments["prompt"] = [PROMPT] * options.batch
+            bare = replace(bare, batch=1)
+        call = call_of(pipeline, PipelineOptions("", bare, None, arguments))
         inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
         work = PipelineWork(pipeline, call, PipelineOptions("", bare))
         scheduler = getattr(pipeline, "scheduler", None)
@@ -115,12 +125,12 @@ class PipelineModel:
         )
 
     def _check(self, options: ModelOptions, preset: PipelinePreset) -> None:
-        kind = preset.pipeline or self.pipeline
-        taken = inspect.signature(kind.__call__).parameters
-        unused = [one for one, names in _ARGUMENTS.items() if not set(names) <= taken.keys()]
+        unused = _ARGUMENTS.keys() - _arguments_of(preset.pipeline or self.pipeline).keys()
         check(options, self.name, ignores=(*unused, "new_tokens"))
         if options.size is not None:
             check_size(options.size, preset.size_multiple)
+        if options.frames is not None:
+            check_frames(options.frames, preset.frame_multiple)
         length, most = options.prompt_tokens, preset.most_prompt_tokens
         if length is not None and most is not None and length > most:
             raise UsageError(f"--prompt-tokens {length}: {self.name} takes at most {most}")
@@ -148,7 +158,9 @@ def make_part(part: Part, options: ModelOptions) -> Any:
 
     Dtypes are those that loading it would give: what its class keeps in float32 is so here.
     """
+    given = {key: getattr(options, option) for key, option in part.follows.items()}
     config = {**part.config, **(part.tiny if options.tiny else {})}
+    config |= {key: value for key, value in given.items() if value is not None}
     if issubclass(part.kind, PreTrainedModel):
         bare = replace(options, weights=None)
         return make_transformers(part.kind, part.kind.config_class(**config), bare)
@@ -158,14 +170,24 @@ def make_part(part: Part, options: ModelOptions) -> Any:
     return model.to(device_of(options)).eval().requires_grad_(False)
 
 
-def _given(options: ModelOptions) -> dict[str, Any]:
+def _arguments_of(kind: Any) -> dict[str, tuple[str, ...]]:
+    """Return the arguments of a pipeline's call that our options set, of those that it has."""
+    taken = inspect.signature(kind.__call__).parameters.keys()
+    forms = {
+        option: next((names for names in known if set(names) <= taken), None)
+        for option, known in _ARGUMENTS.items()
+    }
+    return {option: names for option, names in forms.items() if names is not None}
+
+
+def _given(options: ModelOptions, arguments: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """Return the arguments that options of the command line stand for."""
-    values = {name: getattr(options, name) for name in _ARGUMENTS}
+    values = {option: getattr(options, option) for option in arguments}
     return {
-        argument: value
-        for name, value in values.items()
+        name: value
+        for option, value in values.items()
         if value is not None
-        for argument in _ARGUMENTS[name]
+        for name in arguments[option]
     }
 
 

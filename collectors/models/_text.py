@@ -5,6 +5,9 @@ What a text becomes does not change what a model costs.
 `T5_XXL` is `text_encoder/config.json` of the models that use it, that of google/t5-v1_1-xxl
 (Raffel et al., arXiv 1910.10683; Shazeer, arXiv 2002.05202): the encoder has 24 layers of width
 4096, 64 heads of 64, feed-forward width 10240, gated; 4.762 B parameters.
+
+`UMT5_XXL` is that of google/umt5-xxl (Chung et al., *UniMax*, arXiv 2304.09151): the same sizes,
+with 256,384 words and positions of its own in each layer; 5.681 B parameters.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ T5_XXL: Final[dict[str, Any]] = {
     "use_cache": False,
 }
 T5_XXL_PARAMETERS: Final = 4.762e9
+UMT5_XXL: Final = T5_XXL | {"vocab_size": 256384}
+UMT5_XXL_PARAMETERS: Final = 5.681e9
 TINY_T5: Final[dict[str, Any]] = {
     "vocab_size": 1000,
     "d_model": 32,

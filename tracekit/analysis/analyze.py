@@ -18,7 +18,9 @@ from tracekit.analysis.breakdown import (
     total_time,
 )
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
+from tracekit.analysis.estimated import estimated_times
 from tracekit.analysis.idle import LISTED_GAPS, idle_time
+from tracekit.analysis.overlap import overlaps
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.stages import stage_times, with_true_steps
 from tracekit.analysis.undilated import undilated
@@ -53,10 +55,12 @@ def analyze_table(
     devices, stages = device_times(table), stage_times(table)
     correction = Correction(None, (), ())
     warnings: tuple[str, ...] = ()
-    if beside is not None:
+    if beside is None:
+        corrected = estimated_times(table, limit)
+    else:
         correction = measured_times(table, stages, beside)
         stages, warnings = with_true_steps(stages, beside.record.manifest)
-    corrected = _with_causes(table, correction.corrected, limit)
+        corrected = _with_causes(table, correction.corrected, limit)
     idle = idle_time(table, limit)
     bounds = what_if(table, corrected, COSTS)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
@@ -72,6 +76,7 @@ def analyze_table(
         attention=attention_times(table),
         idle=idle,
         roofline=None,
+        overlap=overlaps(table),
         what_if=bounds,
         advice=advice(bounds, idle, corrected),
         left_out=(*_left_out(table), *correction.left_out),

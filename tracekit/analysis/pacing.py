@@ -143,7 +143,7 @@ def pace_of(table: KernelTable, device: int, costs: EventCosts) -> Pace:
     """Return what a device and its host do in a trace, ready to be paced anew."""
     rows = np.flatnonzero(table.device == device)
     trace = table.linked.trace
-    threads = np.unique(table.linked.thread[rows])
+    threads = np.unique(table.linked.thread[rows]).astype(np.int64)
     threads = threads[threads >= 0]
     waits = _waits(trace, threads)
     host, point_of_launch = _host(table, rows, waits, threads, costs)

@@ -138,7 +138,8 @@ def _shared_out(pieces: Pieces, shares: FloatArray, late: IntArray, latency: Int
 def _scaled(time_ns: IntArray, whole_ns: int) -> IntArray:
     """Return the times in proportion, as integers that add up to the whole."""
     exact = np.cumsum(time_ns) * (whole_ns / int(time_ns.sum()))
-    return np.diff(np.rint(exact).astype(np.int64), prepend=0)
+    scaled: IntArray = np.diff(np.rint(exact).astype(np.int64), prepend=0)
+    return scaled
 
 
 def _lasting(host: Windows, time_ns: IntArray) -> Windows:

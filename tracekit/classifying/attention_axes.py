@@ -9,14 +9,13 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.categories import CONV
 from tracekit.classifying.attention_kinds import call_kinds
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.convolutions import Convolution, convolutions
 from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.op_rules import rule_for_op
-from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
+from tracekit.classifying.ops_beside import by_thread, named_tops
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -26,6 +25,9 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
     AXES.index(axis) for axis in ("sequence", "spatial", "temporal", "spatio-temporal")
 )
 _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
+_GRIDS: Final = frozenset({"meshgrid"})
+_GRID_AXES: Final = (2, 3)
+_LOOKUPS: Final = frozenset({"embedding"})
 _LEAST_TURNS: Final = 2
 _MERGES: Final = (1, 4, 16, 64, 256)
 _EXTRA_TOKENS: Final = 8
@@ -39,18 +41,6 @@ class CallTraits:
 
     axis: SmallArray
     kind: SmallArray
-
-
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    """A convolution over `batch` images or clips: its depth (1 in 2-D) and positions a plane.
-
-    `planes` are the positions before it, and after it if it cuts an image into patches.
-    """
-
-    batch: int
-    depths: tuple[int, ...]
-    planes: tuple[int, ...]
 
 
 def call_traits(
@@ -67,8 +57,8 @@ def call_traits(
     known = np.flatnonzero((calls.sequences != NULL) & (calls.query_length != NULL))
     if not len(known):
         return CallTraits(axis, axis)
-    convolutions = _convolutions(linked, shapes)
-    images = _images(convolutions.values())
+    layers = convolutions(linked, shapes)
+    images = _images(layers.values())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
         roles, _ = temporal_calls(_calls(calls, rows), images)
@@ -77,13 +67,71 @@ def call_traits(
         for row, role in zip(rows.tolist(), roles, strict=True):
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
-    before = by_thread(linked, np.fromiter(convolutions, np.int64, len(convolutions)))
-    for row in known[axis[known] < 0].tolist():
-        axis[row] = _axis_of(calls, row, convolutions, before.get(int(calls.thread[row])))
+    rest = known[axis[known] < 0]
+    axis[rest] = _by_convolutions(linked, shapes, layers, calls, rest)
+    rest = known[axis[known] == _SEQUENCE]
+    axis[rest] = _by_position_grids(linked, shapes, calls, rest)
     kind = call_kinds(linked, shapes, calls, known)
-    # Text joins images, or videos where something has frames.
-    axis[(kind == _JOINT) & (axis == _SEQUENCE)] = _BOTH if images.volumes else _SPATIAL
+    _of_joint(calls, kind, axis, _BOTH if images.volumes else _SPATIAL)
     return CallTraits(axis, kind)
+
+
+def _by_convolutions(
+    linked: Linked,
+    shapes: OpIndex,
+    layers: dict[int, Convolution],
+    calls: AttentionCalls,
+    rows: IntArray,
+) -> list[int]:
+    """Return for each of some calls the axis that the last convolution before it tells."""
+    before = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
+    lookups = by_thread(linked, named_tops(linked, shapes, _LOOKUPS))
+    found: list[int] = []
+    for row in rows.tolist():
+        thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
+        layer = before[thread].last_before(start_ns) if thread in before else None
+        if layer is None:
+            found.append(_SEQUENCE)
+            continue
+        since_ns = int(linked.trace.ops.start_ns[layer])
+        has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
+        found.append(_axis_of(calls, row, layers[layer], has_lookup=has_lookup))
+    return found
+
+
+def _by_position_grids(
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, rows: IntArray
+) -> list[int]:
+    """Return the axes of calls whose tokens are the points of a grid that was made before.
+
+    Rotary and learned positions of images and videos are made from the axes of a grid, of height
+    and width, or of frames too; the patches may have come from a linear layer.
+    """
+    grids = by_thread(linked, named_tops(linked, shapes, _GRIDS))
+    found: list[int] = []
+    for row in rows.tolist():
+        beside, length = grids.get(int(calls.thread[row])), int(calls.query_length[row])
+        grid = beside.last_before(int(calls.start_ns[row])) if beside is not None else None
+        sides = [prod(side) for side in shapes.tensor_list(grid)] if grid is not None else []
+        is_of_points = len(sides) in _GRID_AXES and prod(sides) == length > max(sides)
+        is_text = not is_of_points or calls.causal[row] == 1
+        has_frames = len(sides) == max(_GRID_AXES) and sides[0] > 1
+        found.append(_SEQUENCE if is_text else _BOTH if has_frames else _SPATIAL)
+    return found
+
+
+def _of_joint(calls: AttentionCalls, kind: SmallArray, axis: SmallArray, others: int) -> None:
+    """Decide, in place, for joint calls that no convolution told of: text joins images or videos.
+
+    What is computed again in backward has no convolutions before, but is as long as it was.
+    """
+    told: dict[tuple[int, int], int] = {}
+    for row in np.flatnonzero(kind == _JOINT).tolist():
+        if axis[row] != _SEQUENCE:
+            told[int(calls.sequences[row]), int(calls.query_length[row])] = int(axis[row])
+    for row in np.flatnonzero((kind == _JOINT) & (axis == _SEQUENCE)).tolist():
+        size = int(calls.sequences[row]), int(calls.query_length[row])
+        axis[row] = told.get(size, others)
 
 
 def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
@@ -132,18 +180,13 @@ def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> b
     return not rest and tensors[:1] == ((clips, length, length, channels),)
 
 
-def _axis_of(
-    calls: AttentionCalls,
-    row: int,
-    convolutions: dict[int, _Convolution],
-    before: OpsBeside | None,
-) -> int:
+def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_lookup: bool) -> int:
     """Return the axis that the last convolution before a call tells."""
-    found = before.last_before(int(calls.start_ns[row])) if before is not None else None
-    if found is None:
-        return _SEQUENCE
-    convolution, length = convolutions[found], int(calls.query_length[row])
+    length = int(calls.query_length[row])
     batch = int(calls.batch[row]) if calls.batch[row] != NULL else convolution.batch
+    if convolution.cuts_patches and batch * length <= convolution.batch:
+        # Patches of images of any size in one batch; tokens of a text would be looked up.
+        return _SEQUENCE if has_lookup or calls.causal[row] == 1 else _SPATIAL
     # Convolutions over single frames have them in their batch.
     frames = convolution.batch // batch if batch and convolution.batch % batch == 0 else 1
     for depth in {*convolution.depths, frames} - {1}:
@@ -160,53 +203,10 @@ def _axis_of(
     return _SPATIAL if is_part and length < max(convolution.planes) else _SEQUENCE
 
 
-def _convolutions(linked: Linked, shapes: OpIndex) -> dict[int, _Convolution]:
-    """Return the outermost convolution ops whose shapes are known, by row."""
-    ops = linked.trace.ops
-    is_conv = shapes.named(_is_convolution)
-    if not is_conv.any():
-        return {}
-    rows = outermost_rows(linked, is_conv & linked.op_is_forward)
-    known: dict[int, _Convolution | None] = {}
-    found: dict[int, _Convolution] = {}
-    for row in rows.tolist():
-        code = int(ops.input_dims[row])
-        if code not in known:
-            known[code] = _convolution(shapes.tensors(row))
-        convolution = known[code]
-        if convolution is not None:
-            found[row] = convolution
-    return found
-
-
-def _convolution(tensors: tuple[Shape, ...]) -> _Convolution | None:
-    if len(tensors) < 2 or len(tensors[0]) != len(tensors[1]) or len(tensors[0]) not in (4, 5):
-        return None
-    image, window = tensors[0][2:], tensors[1][2:]
-    sizes = [image]
-    if all(
-        size > 1 and side % size == 0 for side, size in zip(image[-2:], window[-2:], strict=True)
-    ):
-        sizes.append(tuple(max(side // size, 1) for side, size in zip(image, window, strict=True)))
-    depths = tuple(dict.fromkeys(size[0] if len(size) == 3 else 1 for size in sizes))
-    return _Convolution(tensors[0][0], depths, tuple(dict.fromkeys(prod(s[-2:]) for s in sizes)))
-
-
-def _images(convolutions: Iterable[_Convolution]) -> Images:
+def _images(convolutions: Iterable[Convolution]) -> Images:
     distinct = set(convolutions)
     return Images(
-        frozenset((c.batch, plane) for c in distinct if c.depths == (1,) for plane in c.planes),
+        frozenset((c.batch, plane) for c in distinct for depth, plane in c.volumes if depth == 1),
         frozenset(depth for c in distinct for depth in c.depths if depth > 1),
-        frozenset(
-            (c.batch, depth, plane)
-            for c in distinct
-            for depth in c.depths
-            for plane in c.planes
-            if depth > 1
-        ),
+        frozenset((c.batch, *volume) for c in distinct for volume in c.volumes if volume[0] > 1),
     )
-
-
-def _is_convolution(name: str) -> bool:
-    rule = rule_for_op(name)
-    return rule is not None and rule.decisive and rule.category == CONV

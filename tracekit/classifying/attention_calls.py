@@ -14,23 +14,24 @@ from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.operator_edges import CASTS, with_edges
+from tracekit.classifying.operator_edges import with_edges
+from tracekit.classifying.operator_pieces import CASTS, VIEWS
+from tracekit.classifying.ops_beside import outermost_rows
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
-_LAYOUT: Final = frozenset(
-    {"clone", "contiguous", "permute", "transpose", "view", "unsafe_view", "split", "unsqueeze",
-     "squeeze", "expand", "slice", "select", "reshape", "unbind"}
-)  # fmt: skip
 _CASTS_AND_SCALES: Final = frozenset({"to_copy", "to", "mul", "div", "convert_element_type"})
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
 
 _PROJECTIONS: Final = 3
 """Layers before an operator that make its queries, keys and values."""
+
+_JOINT_PROJECTIONS: Final = 6
+"""The same where two kinds of tokens have projections of their own."""
 
 _SIZES: Final = ("sequences", "query_length", "key_length", "head_size", "batch", "heads")
 
@@ -96,33 +97,67 @@ def _with_views(linked: Linked, shapes: OpIndex, calls: AttentionCalls) -> IntAr
     moved = (linked.forward_op >= 0) & (linked.forward_op != linked.op) & (calls.call < 0)
     if not moved.any() or not len(calls):
         return calls.call
+    layer = outermost_rows(linked, shapes.named(_is_layer) & linked.op_is_forward)
+    is_work = shapes.named(_works)
+    rows = np.flatnonzero(moved)
+    rows = rows[_is_helper(linked, shapes, rows) & ~is_work[linked.forward_op[rows]]]
+    found = calls.call.copy()
+    for most in (_PROJECTIONS, _JOINT_PROJECTIONS):
+        beside = rows_within(linked, calls.thread, *_between_layers(linked, calls, layer, most))
+        chosen = rows[(beside[rows] >= 0) & (found[rows] < 0)]
+        if most > _PROJECTIONS:
+            chosen = chosen[_split_heads(linked, shapes, calls, chosen, beside[chosen])]
+        found[chosen] = beside[chosen]
+    return found
+
+
+def _between_layers(
+    linked: Linked, calls: AttentionCalls, layer: IntArray, most: int
+) -> tuple[IntArray, IntArray]:
+    """Return starts and ends of calls from so many layers before each to the layer after it."""
     ops = linked.trace.ops
-    is_layer = shapes.named(_is_layer) & linked.op_is_forward
     start_ns, end_ns = calls.start_ns.copy(), calls.end_ns.copy()
     for thread in np.unique(calls.thread).tolist():
         ours = np.flatnonzero(calls.thread == thread)
-        layers = np.sort(ops.start_ns[is_layer & (ops.thread == thread)])
+        layers = np.sort(ops.start_ns[layer[ops.thread[layer] == thread]])
         if not len(layers):
             continue
-        before = np.searchsorted(layers, start_ns[ours]) - _PROJECTIONS
+        before = np.searchsorted(layers, start_ns[ours]) - most
         ended = np.append(np.iinfo(np.int64).min, end_ns[ours][:-1])
         first = np.maximum(layers[np.maximum(before, 0)], ended)
         after = np.searchsorted(layers, end_ns[ours])
         last = np.where(after < len(layers), layers[np.minimum(after, len(layers) - 1)], 0)
         start_ns[ours] = np.minimum(first, start_ns[ours])
         end_ns[ours] = np.maximum(last, end_ns[ours])
-    beside = rows_within(linked, calls.thread, start_ns, end_ns)
-    rows = np.flatnonzero(moved & (beside >= 0))
-    is_cast = shapes.named(_is_cast_name)
-    rows = rows[_is_helper(linked, shapes, rows) & ~is_cast[linked.forward_op[rows]]]
-    found = calls.call.copy()
-    found[rows] = beside[rows]
+    return start_ns, end_ns
+
+
+def _split_heads(
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, rows: IntArray, call: IntArray
+) -> BoolArray:
+    """Return which activities have a forward op that splits tokens into the heads of a call."""
+    found = np.zeros(len(rows), np.bool_)
+    for at, (op, of) in enumerate(
+        zip(linked.forward_op[rows].tolist(), call.tolist(), strict=True)
+    ):
+        heads, size = int(calls.heads[of]), int(calls.head_size[of])
+        tensors, arguments = shapes.tensors(op), shapes.arguments(op)
+        if not tensors or len(arguments) < 2 or NULL in (heads, size):
+            continue
+        is_whole = tensors[0][-1] == heads * size
+        found[at] = is_whole and arguments[1].endswith((f", {heads}, {size}]", f", -1, {size}]"))
     return found
 
 
 def _is_layer(name: str) -> bool:
     rule = rule_for_op(name)
     return rule is not None and rule.decisive and rule.category in (LINEAR, CONV)
+
+
+def _works(name: str) -> bool:
+    """Say whether an op does more than a view, which launches nothing, or a copy."""
+    rule = rule_for_op(name)
+    return plain_op_name(name)[1] in CASTS or (rule is not None and not rule.helper)
 
 
 def _column(found: Sequence[_Found], name: str) -> IntArray:
@@ -232,7 +267,7 @@ def _helps(name: str) -> bool:
 def _lays_out(name: str) -> bool:
     """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else."""
     operations = frozenset(fused_operations(name))
-    return "clone" in operations and operations <= _LAYOUT | _CASTS_AND_SCALES
+    return "clone" in operations and operations <= VIEWS | _CASTS_AND_SCALES
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from math import prod
 from typing import Final
 
@@ -31,10 +32,10 @@ def call_kinds(
 ) -> SmallArray:
     """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
 
-    As many keys as queries are self, and joint where both were put together of two sequences right
-    before. Other numbers are self where a cache was written to, where all projections before took
-    the same tokens (chunks, windows, pooled queries), or but for a few learned keys; joint where
-    text was added to the keys; else cross.
+    As many keys as queries are self, and joint where both, or the tokens that they are made of,
+    were put together of two sequences before. Other numbers are self where a cache was written to,
+    where all projections before took the same tokens (chunks, windows, pooled queries), or but for
+    a few learned keys; joint where text was added to the keys; else cross.
     """
     kind = np.full(len(calls), -1, np.int8)
     joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
@@ -47,30 +48,43 @@ def call_kinds(
         queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
         since_ns, ended[thread] = ended[thread], int(calls.end_ns[row])
         between = joins[thread].between(since_ns, start_ns) if thread in joins else []
-        widths = _widths(calls, row)
-        parts = [_put_together(linked, index, one, keys, widths) for one in between]
+        parts = [_put_together(linked, index, one, calls, row) for one in between]
+        before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
-            lists = [part for part in parts if part]
-            kind[row] = _JOINT if len(lists) >= 2 and _is_joint(lists) else _SELF
+            kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
         elif any(part is not None for part in parts):
             kind[row] = _SELF
-            if keys > queries + _EXTRA_TOKENS and queries > 1 and calls.causal[row] != 1:
+            is_longer = keys > queries + _EXTRA_TOKENS and queries > 1
+            is_added = any(part and set(part) != {queries} for part in parts)
+            if is_longer and is_added and calls.causal[row] != 1:
                 others[queries].add(keys)
                 joined.append((row, queries))
-        elif 0 < keys - queries <= _EXTRA_TOKENS:
-            kind[row] = _SELF
+        elif not before and row and _is_chunk(calls, row):
+            kind[row] = kind[row - 1]
         else:
-            before = layers[thread].between(since_ns, start_ns) if thread in layers else []
-            is_own = _take_the_same(index, before, calls, row)
-            kind[row] = _SELF if is_own else _CROSS
-            if not before and row and _is_chunk(calls, row):
-                kind[row] = kind[row - 1]
+            kind[row] = _SELF if _are_own(index, before, calls, row) else _CROSS
     for row, queries in joined:
         # A cache grows; text that is added to the keys stays as long as it is.
         if len(others[queries]) == 1 and sum(one == queries for _, one in joined) > 1:
             kind[row] = _JOINT
     _spread_joint(calls, known, kind)
     return kind
+
+
+def _are_own(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
+    """Say whether keys that are not as many as the queries are of the same tokens."""
+    queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
+    if 0 < keys - queries <= _EXTRA_TOKENS:
+        # Keys that a module learns are added to those that are projected.
+        tokens = {_taken(index, one) for one in layers[-_PROJECTIONS:]}
+        return not any(one * keys == queries * other for one in tokens for other in tokens if other)
+    return _take_the_same(index, layers, calls, row)
+
+
+def _taken(index: OpIndex, layer: int) -> int:
+    """Return how many tokens a layer takes, 0 where that is not known."""
+    tensors = index.tensors(layer)
+    return prod(tensors[0][:-1]) if tensors else 0
 
 
 def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
@@ -93,9 +107,26 @@ def _is_chunk(calls: AttentionCalls, row: int) -> bool:
     return all(getattr(calls, name)[row] == getattr(calls, name)[row - 1] for name in same)
 
 
-def _is_joint(lists: list[tuple[int, ...]]) -> bool:
-    """Say whether queries and keys were put together alike, of two sequences of some length."""
-    return any(lists.count(part) >= 2 and len(part) >= 2 for part in lists)
+def _is_joint(
+    index: OpIndex,
+    parts: Sequence[tuple[int, ...] | None],
+    layers: list[int],
+    calls: AttentionCalls,
+    row: int,
+) -> bool:
+    """Say whether the tokens of a call were put together of two sequences.
+
+    Either queries and keys were, alike, or the tokens that all projections take. A few learned
+    tokens are no sequence, and what is causal is a text with something in it.
+    """
+    lists = [part for part in parts if part]
+    if any(lists.count(part) >= 2 and len(part) >= 2 for part in lists):
+        return True
+    if not any(sum(length > _EXTRA_TOKENS for length in part) >= 2 for part in lists):
+        return False
+    tokens = {_taken(index, layer) for layer in layers[-_PROJECTIONS:]}
+    batch = int(calls.sequences[row]) // max(int(calls.heads[row]), 1)
+    return tokens == {batch * int(calls.key_length[row])} and calls.causal[row] != 1
 
 
 def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:
@@ -117,12 +148,14 @@ def _widths(calls: AttentionCalls, row: int) -> tuple[int, ...]:
 
 
 def _put_together(
-    linked: Linked, index: OpIndex, op: int, keys: int, widths: tuple[int, ...]
+    linked: Linked, index: OpIndex, op: int, calls: AttentionCalls, row: int
 ) -> tuple[int, ...] | None:
     """Return the lengths of which an op makes as many tokens as there are keys, null if not.
 
-    Tokens have one of the `widths`. Empty for what is written into a cache of that length.
+    Tokens have the width of a head or of all heads. Empty for a cache of that length, also of what
+    keys are made of, into which something is written.
     """
+    queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
     _, plain = plain_op_name(linked.trace.text(int(linked.trace.ops.name[op])) or "")
     if plain in _CACHE_WRITES:
         tensors = index.tensors(op)
@@ -131,12 +164,12 @@ def _put_together(
     parts = index.tensor_list(op)
     if len(parts) < 2 or len({len(part) for part in parts}) != 1 or len(parts[0]) < 3:
         return None
-    if parts[0][-1] not in widths:
-        return None
+    has_width = parts[0][-1] in _widths(calls, row)
     for dimension in range(1, len(parts[0]) - 1):
         lengths = tuple(part[dimension] for part in parts)
-        if sum(lengths) == keys and min(lengths) > 0:
-            return lengths
+        is_cache = queries < keys and lengths == (keys - queries, queries)
+        if sum(lengths) == keys and min(lengths) > 0 and (has_width or is_cache):
+            return lengths if has_width else ()
     return None
 
 

@@ -38,17 +38,20 @@ _LEAST_UNKNOWN: Final = 0.8
 _CLEAR: Final = 0.8
 """Share of attention's probability from which on its axis is told by the kernels around."""
 
+_CLEAR_CALL: Final = 0.7
+"""The same where all kernels of a call are known to have one axis, and tell it together."""
+
 _TEMPORAL: Final = AXES.index("temporal")
 
 
 def refined_by_sequence(
     linked: Linked, decided: Decisions, attention: AttentionRows
 ) -> tuple[Decisions, SmallArray]:
-    """Return decisions with those by name refined, and the axes that grids tell, -1 for none.
+    """Return decisions with those by name refined, and the axes that kernels tell, -1 for none.
 
     A name that is certain by itself stands. Else the network decides: with the name's evidence
     where both agree, with `sequence` where the kernels around say something else. Grids tell the
-    axis of attention whose shapes are not known.
+    axis of attention whose shapes are not known, or else the kernels around a whole call do.
     """
     if linked.basis != "gpu":
         return decided, np.full(len(linked), -1, np.int8)
@@ -115,7 +118,7 @@ def _verdict(reason: str, category: str, *, agrees: bool, unsure: bool) -> Verdi
 def _on_axes(
     linked: Linked, decided: Decisions, attention: AttentionRows
 ) -> tuple[Decisions, SmallArray]:
-    """Move attention that runs along time, by its grids, to temporal attention."""
+    """Move attention along time to temporal attention, by its grids or the kernels around it."""
     call = attention.call
     has_shape = np.append(attention.calls.sequences != NULL, False)[call]
     open_rows = (decided.category == CODE_OF[ATTENTION]) & ~has_shape & (attention.axis < 0)
@@ -124,16 +127,54 @@ def _on_axes(
         return decided, axes
     axes = axes_by_grid(linked, calls_in_order(linked, open_rows, call))
     rows = np.flatnonzero(axes == _TEMPORAL)
+    weak = decided.are_by("name", "sequence")
+    evidence = np.where(weak[rows], EVIDENCES.index("sequence"), EVIDENCES.index("shape"))
+    rest = np.flatnonzero(open_rows & (axes < 0) & ~weak)
+    decided = _along_time(decided, rows, "the grids of the calls", evidence)
+    rest, share = _by_kernels_around(linked, rest, call)
+    axes[rest] = _TEMPORAL
+    evidence = np.full(len(rest), EVIDENCES.index("sequence"))
+    return _along_time(decided, rest, "the kernels around it", evidence, share), axes
+
+
+def _by_kernels_around(
+    linked: Linked, rows: IntArray, call: IntArray
+) -> tuple[IntArray, FloatArray]:
+    """Return which of some rows of attention run along time, as the network has it, and how surely.
+
+    All kernels of a call have one axis, which they tell together, each as loudly as it is long.
+    """
     if not len(rows):
-        return decided, axes
-    reasons = [f"{reason}, along time, as the grids of the calls say" for reason in decided.reasons]
-    weak = decided.are_by("name", "sequence")[rows]
-    evidence = np.where(weak, EVIDENCES.index("sequence"), EVIDENCES.index("shape"))
+        return rows, np.zeros(0)
+    sequences = kernel_sequences(linked)
+    found = sequence_model().probabilities(
+        sequences.features, sequences.kernels, sequences.place[rows]
+    )
+    # What is in no call stands for itself.
+    _, number = np.unique(np.where(call[rows] >= 0, call[rows], -1 - rows), return_inverse=True)
+    dur_ns = linked.dur_ns[rows]
+    temporal = np.bincount(number, found[:, CODE_OF[TEMPORAL_ATTENTION]] * dur_ns)
+    other = np.bincount(number, found[:, CODE_OF[ATTENTION]] * dur_ns)
+    share = (temporal / np.maximum(temporal + other, np.finfo(np.float64).tiny))[number]
+    clear = share >= _CLEAR_CALL
+    return rows[clear], np.round(share[clear], 3)
+
+
+def _along_time(
+    decided: Decisions,
+    rows: IntArray,
+    what: str,
+    evidence: IntArray,
+    confidence: FloatArray | None = None,
+) -> Decisions:
+    """Return decisions with those of some rows moved to temporal attention."""
+    if not len(rows):
+        return decided
     moved = Decisions(
         category=np.full(len(rows), CODE_OF[TEMPORAL_ATTENTION], np.int8),
         evidence=evidence.astype(np.int8),
-        confidence=decided.confidence[rows],
+        confidence=decided.confidence[rows] if confidence is None else confidence,
         reason=decided.reason[rows],
-        reasons=tuple(reasons),
+        reasons=tuple(f"{reason}, along time, as {what} say" for reason in decided.reasons),
     )
-    return decided.replaced(rows, moved), axes
+    return decided.replaced(rows, moved)

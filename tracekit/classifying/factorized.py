@@ -88,7 +88,7 @@ def temporal_calls(calls: Sequence[Call], images: Images) -> tuple[list[int | No
     video = _video(pairs, counts, images)
     if video is None:
         return [None] * len(calls), None
-    roles = _roles(pairs, video)
+    roles = _roles(pairs, video, images)
     batches = {size[0]: size for size, role in roles.items() if role == SPATIAL}
     found = [
         roles.get(call.size, _role_alone(call.size, video, set(batches), roles)) for call in calls
@@ -153,10 +153,11 @@ def _video(pairs: Sequence[_Pair], counts: Counter[Size], images: Images) -> _Vi
     return max(evidence, key=lambda video: (evidence[video], -video.clips, -video.frames))
 
 
-def _roles(pairs: Sequence[_Pair], video: _Video) -> dict[Size, int]:
+def _roles(pairs: Sequence[_Pair], video: _Video, images: Images) -> dict[Size, int]:
     """Return the roles of the sizes of a video, and of others that can be nothing else.
 
-    Networks that also lower the frame rate have another number of frames at each level.
+    Networks that also lower the frame rate have another number of frames at each level: a part of
+    the frames or, where clips are padded, the number that convolutions over time return there.
     """
     roles: dict[Size, int] = {}
     for pair in pairs:
@@ -165,8 +166,9 @@ def _roles(pairs: Sequence[_Pair], video: _Video) -> dict[Size, int]:
             roles.setdefault(pair.space, SPATIAL)
     for pair in pairs:
         is_exact = pair.time.shortest == pair.time.longest and pair.clips == video.clips
-        is_lower = pair.frames < min(video.frames, pair.positions)
-        if is_exact and is_lower and not video.frames % pair.frames:
+        is_part = pair.frames < video.frames and not video.frames % pair.frames
+        is_seen = (pair.clips, pair.frames, pair.positions) in images.volumes
+        if is_exact and pair.frames < pair.positions and (is_part or is_seen):
             roles.setdefault(pair.time, TEMPORAL)
             roles.setdefault(pair.space, SPATIAL)
     return roles

@@ -63,3 +63,34 @@ def work_of(linked: Linked, spans: Sequence[tuple[int, int, int]]) -> BoolArray:
     end_ns = ops.start_ns[last] + ops.dur_ns[last]
     within = rows_within(linked, thread.astype(np.int32), ops.start_ns[first], end_ns)
     return np.asarray(within >= 0)
+
+
+def gradients_of_views(
+    linked: Linked,
+    index: OpIndex,
+    issued: Sequence[IssuedOps],
+    before: Sequence[int],
+    views: frozenset[str],
+) -> BoolArray:
+    """Return which activities are backward of views that stand right before some ops.
+
+    `before` are op rows of `issued`, `views` plain names. A view launches nothing forward, but
+    backward puts the gradients of its parts together.
+    """
+    found = np.zeros(len(linked), np.bool_)
+    rows = np.flatnonzero((linked.forward_op >= 0) & (linked.forward_op != linked.op))
+    if not len(before) or not len(rows):
+        return found
+    ops = linked.trace.ops
+    is_view = index.named(lambda name: plain_op_name(name)[1] in views)
+    rows = rows[is_view[linked.forward_op[rows]]]
+    view = linked.forward_op[rows]
+    is_target = np.zeros(len(ops), np.bool_)
+    is_target[np.array(before, np.int64)] = True
+    for one in issued:
+        order = np.array(one.rows, np.int64)
+        order = order[np.argsort(ops.start_ns[order], kind="stable")]
+        at = np.searchsorted(ops.start_ns[order], ops.start_ns[view])
+        is_before = (ops.thread[view] == one.thread) & (at < len(order))
+        found[rows[is_before]] |= is_target[order[at[is_before]]]
+    return found

@@ -229,10 +229,10 @@ _OTHER = (
     _line(
         OTHER,
         0.5,
-        "sort or top-k, which may serve an embedding's gradient",
-        r"radix_?sort bitonic merge_?sort (?<![a-z])sort(?![a-z]) topk (?<![a-z])top_?[kp]"
-        r" radixfindkth",
+        "sort, which may serve an embedding's gradient",
+        r"radix_?sort bitonic merge_?sort (?<![a-z])sort(?![a-z])",
     ),
+    _line(OTHER, 0.9, "top-k", r"topk (?<![a-z])top_?[kp] radixfindkth"),
     _line(ELEMENTWISE, 0.85, "dropout", r"dropout"),
     _line(
         OTHER,
@@ -304,7 +304,9 @@ _ELEMENTWISE = (
         ELEMENTWISE,
         0.9,
         "gated or plain activation",
-        r"act_and_mul silu gelu swiglu (?<![a-z])relu",
+        r"act_and_mul silu gelu swiglu (?<![a-z])relu (?<![a-z])[cps]?elu_kernel"
+        r" (?<![a-z])hard(?:swish|sigmoid|shrink)_ (?<![a-z])mish_kernel softplus_kernel"
+        r" (?<![a-z])glu_kernel",
     ),
     _line(ELEMENTWISE, 0.85, "quantization of values", r"quant (?<![a-z])fp8 qparam"),
     _line(

@@ -1,7 +1,7 @@
 """Finds ops whose meaning is that of the op after them.
 
-Halves of rotary embeddings, the padding of a convolution's input, and weights that are normalized
-anew for each call.
+The padding of a convolution's input, weights that are normalized anew for each call, and halves
+that an activation gates.
 """
 
 from __future__ import annotations
@@ -13,73 +13,25 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import CONV, LINEAR
-from tracekit.classifying.issued_ops import IssuedOps, work_of
+from tracekit.classifying.issued_ops import IssuedOps, gradients_of_views, work_of
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import rule_for_op
 from tracekit.classifying.written_norms import LENGTHS
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray, SmallArray
 
-_JOINS: Final = frozenset({"cat", "stack"})
+_GATES: Final = frozenset({"silu", "gelu", "relu", "sigmoid", "tanh"})
+_HALVES: Final = frozenset({"split", "chunk"})
 _PADS: Final = frozenset(
     {"pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
      "replication_pad1d", "replication_pad2d", "replication_pad3d"}
 )  # fmt: skip
-_REACH: Final = 3
-_MOST_TURN_STEPS: Final = 8
-_SINE_AND_COSINE: Final = 2
 _WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
 _MARKS: Final = LENGTHS | _WEIGHT_NORMS
 _MOST_WEIGHT_STEPS: Final = 10
 
 WEIGHTED: Final = (CONV, LINEAR)
 """The categories of layers whose weights may be made anew for each call."""
-
-
-def in_rotary(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
-    """Return which activities join a half to a negated one that is multiplied right after.
-
-    `torch.cat((-x2, x1))` and `torch.stack([-x_imag, x_real])` are how rotary embeddings that are
-    written out turn a head (Su et al., arXiv 2104.09864, eq. 34). What looks up sines and cosines
-    right before, and joins the turned parts of a head right after, serves them too.
-    """
-    spans = [span for ops in issued for at in _rotations(ops) for span in _turn(ops, at, shapes)]
-    return work_of(linked, spans)
-
-
-def _rotations(ops: IssuedOps) -> Iterator[int]:
-    """Return where halves are joined to be multiplied."""
-    for at, name in enumerate(ops.names):
-        is_join = name in _JOINS and "neg" in ops.names[max(at - 2, 0) : at]
-        if is_join and "mul" in ops.names[at + 1 : at + 1 + _REACH]:
-            yield at
-
-
-def _turn(ops: IssuedOps, at: int, shapes: OpIndex) -> Iterator[tuple[int, int, int]]:
-    """Return the spans that serve the rotation around a join of halves."""
-    last = at
-    while last + 1 < len(ops.names) and ops.names[last + 1] in ("reshape", "clone"):
-        last += 1
-    yield ops.thread, ops.rows[at], ops.rows[last]
-    lookup = first = at - 1 - ops.names[max(at - 2, 0) : at][::-1].index("neg")
-    while lookup - first < _SINE_AND_COSINE and first and ops.names[first - 1] == "embedding":
-        first -= 1
-    if first < lookup:
-        yield ops.thread, ops.rows[first], ops.rows[lookup - 1]
-    after = range(last + 1, min(last + 1 + _MOST_TURN_STEPS, len(ops.names)))
-    join = next((step for step in after if ops.names[step] in _JOINS), None)
-    sums = [shapes.tensors(ops.rows[step])[:1] for step in after if ops.names[step] == "add"]
-    if join is not None and sums and _joins_parts(shapes, ops.rows[join], sums[0]):
-        yield ops.thread, ops.rows[join], ops.rows[join]
-
-
-def _joins_parts(shapes: OpIndex, join: int, turned: tuple[Shape, ...]) -> bool:
-    """Say whether an op joins what was turned to parts of the same heads; caches are longer."""
-    parts = shapes.tensor_list(join)
-    if not turned or turned[0] not in parts or len({part[:-1] for part in parts}) > 1:
-        return False
-    axis = next((text for text in reversed(shapes.arguments(join)) if text), None)
-    return axis in (None, "-1", str(len(turned[0]) - 1))
 
 
 def before_convolution(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
@@ -109,6 +61,21 @@ def making_weights(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex)
     for position, category in enumerate(WEIGHTED):
         found[work_of(linked, spans[category])] = position
     return found
+
+
+def in_gate(linked: Linked, issued: Sequence[IssuedOps], index: OpIndex) -> BoolArray:
+    """Return which activities put gradients of a gate's halves together.
+
+    `a, b = x.chunk(2)` launches nothing forward; where an activation of one half scales the other
+    right after it, as in SwiGLU (Shazeer, arXiv 2002.05202), it is part of the activation.
+    """
+    gates = [
+        row
+        for ops in issued
+        for row, name, after in zip(ops.rows, ops.names, ops.names[1:], strict=False)
+        if name in _GATES and after == "mul"
+    ]
+    return gradients_of_views(linked, index, issued, gates, _HALVES)
 
 
 def _weights(
@@ -162,9 +129,11 @@ def _inputs(linked: Linked, ops: IssuedOps, shapes: OpIndex) -> Iterator[tuple[i
 
 def _prepares(ops: IssuedOps, at: int, shapes: OpIndex) -> bool:
     """Say whether an op pads, or joins frames to, what the op after it takes."""
-    if ops.names[at] in _PADS:
-        return True
     parts, taken = shapes.tensor_list(ops.rows[at]), shapes.tensors(ops.rows[at + 1])
+    if ops.names[at] in _PADS:
+        # Masks and offsets of sequences are padded, too.
+        padded = shapes.tensors(ops.rows[at])
+        return not padded or not taken or abs(len(padded[0]) - len(taken[0])) <= 1
     if ops.names[at] != "cat" or len(parts) < 2 or not taken or len(taken[0]) != 5:
         return False
     # Frames of a cache come before those of the clip; joined channels are another matter, and so

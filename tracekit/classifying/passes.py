@@ -27,9 +27,13 @@ from tracekit.classifying.situation import Situation, Verdict
 from tracekit.classifying.triton_names import is_triton_name, verdict_for_triton_name
 
 _CAST_KERNEL: Final = re.compile(
-    r"WithCast|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
+    r"WithCast|gpu_kernel_impl<[\w:()\s]*direct_copy"
+    r"|(?:float|half|int|bool|complex)[\d_a-z]*?(?:to[a-z\d]+)?_copy_kernel"
 )
-"""ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu)."""
+"""ATen copy kernels that convert between types (aten/src/ATen/native/cuda/Copy.cu).
+
+The loop `gpu_kernel_impl` converts where `gpu_kernel_impl_nocast` does not (CUDALoops.cuh).
+"""
 
 _TRANSFERS: Final = ("gpu_memcpy", "gpu_memset")
 
@@ -100,11 +104,19 @@ def by_written_norm(situation: Situation) -> Verdict | None:
 
 
 def by_rotary_embedding(situation: Situation) -> Verdict | None:
-    """Decide for what turns halves of heads round before a rotary embedding."""
+    """Decide for what joins parts of heads around a rotary embedding."""
     if not situation.in_rotary or _crosses_the_bus(situation):
         return None
     part = (situation.op_stack or ("op",))[-1]
-    return Verdict(ELEMENTWISE, "op", f"{part} around a negated half, in a rotary embedding")
+    return Verdict(ELEMENTWISE, "op", f"{part} of the parts of a rotary embedding")
+
+
+def by_gate(situation: Situation) -> Verdict | None:
+    """Decide for what joins the gradients of halves of which one gates the other."""
+    if not situation.in_gate or _crosses_the_bus(situation):
+        return None
+    part = (situation.backward_stack or ("op",))[-1]
+    return Verdict(ELEMENTWISE, "op", f"{part} of the halves of a gated activation")
 
 
 def by_convolution_input(situation: Situation) -> Verdict | None:
@@ -160,6 +172,7 @@ PASSES: Final[tuple[Pass, ...]] = (
     by_label,
     by_collective_kernel,
     by_rotary_embedding,
+    by_gate,
     by_decisive_op,
     by_weight,
     by_norm_module,

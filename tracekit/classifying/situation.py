@@ -48,6 +48,7 @@ class Situation:
     in_attention: bool = False
     in_norm: bool = False
     in_rotary: bool = False
+    in_gate: bool = False
     before_convolution: bool = False
     makes_weight_of: str | None = None
     converts: bool | None = None
@@ -69,7 +70,8 @@ class Surroundings:
     """What each activity stands in, found by looking at several of them.
 
     `in_attention` and `in_norm` say that it belongs to an attention operator, or to a
-    normalization that is written out; `in_rotary` that it joins halves for a rotary embedding,
+    normalization that is written out; `in_rotary` that it joins parts for a rotary embedding,
+    `in_gate` that it joins gradients of a gate's halves,
     `before_convolution` that it pads what a convolution takes. `weight` is a position in
     `WEIGHTED`, `axis` one in `AXES`, -1 for neither, and `axis_evidence` one in `EVIDENCES`.
     """
@@ -77,6 +79,7 @@ class Surroundings:
     in_attention: BoolArray
     in_norm: BoolArray
     in_rotary: BoolArray
+    in_gate: BoolArray
     before_convolution: BoolArray
     weight: SmallArray
     axis: SmallArray
@@ -101,7 +104,7 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
         around.axis_evidence.astype(np.int64),
         around.in_attention.astype(np.int64),
         around.in_norm.astype(np.int64),
-        around.in_rotary + 2 * around.before_convolution.astype(np.int64),
+        around.in_rotary + 2 * around.before_convolution + 4 * around.in_gate.astype(np.int64),
         around.weight.astype(np.int64),
         linked.labels.category,
         linked.phase.astype(np.int64),
@@ -125,6 +128,7 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
             in_attention=bool(around.in_attention[row]),
             in_norm=bool(around.in_norm[row]),
             in_rotary=bool(around.in_rotary[row]),
+            in_gate=bool(around.in_gate[row]),
             before_convolution=bool(around.before_convolution[row]),
             makes_weight_of=WEIGHTED[around.weight[row]] if around.weight[row] >= 0 else None,
             converts=None if converts[row] < 0 else bool(converts[row]),

@@ -12,8 +12,9 @@ from tracekit.classifying.attention_axes import call_traits
 from tracekit.classifying.attention_calls import attention_calls
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.issued_ops import issued_ops
-from tracekit.classifying.neighbours import before_convolution, in_rotary, making_weights
+from tracekit.classifying.neighbours import before_convolution, in_gate, making_weights
 from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.rotations import in_rotary
 from tracekit.classifying.situation import Surroundings, module_hints
 from tracekit.classifying.written_norms import in_written_norm
 from tracekit.labels import AXES, KINDS
@@ -58,6 +59,7 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
         in_attention=call >= 0,
         in_norm=in_written_norm(linked, issued, shapes),
         in_rotary=in_rotary(linked, issued, shapes),
+        in_gate=in_gate(linked, issued, shapes),
         before_convolution=before_convolution(linked, issued, shapes),
         weight=making_weights(linked, issued, shapes),
         axis=axis,

@@ -8,33 +8,17 @@ no layer interrupts is attention.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
-import numpy as np
-
-from tracekit.categories import EMBEDDING
 from tracekit.classifying.fused_attention import Geometry
+from tracekit.classifying.issued_products import Product, Softmax, Thread, issued_products
 from tracekit.classifying.op_index import OpIndex
-from tracekit.classifying.op_rules import rule_for_op
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import nearest_marked, outermost_marked
-from tracekit.trace import BoolArray, IntArray
 
-_SOFTMAX: Final = re.compile(
-    r"^aten::_?(?:safe_)?softmax(?:\.|$)|^aten::_?masked_softmax$|^aten::exp_?$"
-)
-"""Softmaxes, and the exponentials of those that are written out."""
-_SOFTMAX_WORDS: Final = frozenset({"softmax", "safe_softmax", "prepare_softmax_online"})
-_EXPONENTIAL_WORDS: Final = frozenset({"exp", "sum", "amax"})
-_PRODUCT: Final = re.compile(r"^aten::(?:bmm|baddbmm)(?:_|\.|$)")
-_PRODUCT_ROOT: Final = re.compile(r"^aten::(?:matmul|einsum|bmm|baddbmm|baddbmm_)(?:\.|$)")
-_ACTIVATION: Final = re.compile(r"^aten::(?:silu|gelu|relu|sigmoid|tanh|glu)_?$")
 _REACH: Final = 24
 """Launches between a product and its softmax: scale, bias, mask, casts and copies are fewer."""
 
@@ -61,65 +45,38 @@ class Span:
     geometry: Geometry
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """A batched product (batch, rows, inner) x (batch, inner, columns); zeros without shapes."""
-
-    root: int
-    start_ns: int
-    place: int
-    batch: int
-    rows: int
-    inner: int
-    columns: int
-
-    @property
-    def scores(self) -> int:
-        return self.batch * self.rows * self.columns
-
-    @property
-    def taken(self) -> int:
-        return self.batch * self.rows * self.inner
-
-
-@dataclass(frozen=True, slots=True)
-class _Softmax:
-    start_ns: int
-    place: int
-    shape: tuple[int, ...]
-    is_compiled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Thread:
-    """What one host thread issued, in order.
-
-    `layers` and `activations` are the starts, in ns, of layers and of the pointwise functions that
-    stand between the products of experts.
-    """
-
-    number: int
-    products: list[_Product]
-    softmaxes: list[_Softmax]
-    layers: list[int]
-    activations: list[int]
-
-    def is_interrupted(self, from_ns: int, to_ns: int, but_for: int = 0) -> bool:
-        """Say whether more than so many layers were issued between two times."""
-        return bisect_left(self.layers, to_ns) - bisect_right(self.layers, from_ns) > but_for
-
-
 def written_spans(linked: Linked, shapes: OpIndex) -> list[Span]:
     """Return the attention operators that are written out, in the order of their softmaxes."""
     spans: list[Span] = []
-    for thread in _threads(linked, shapes):
+    for thread in issued_products(linked, shapes):
         ours = list(_with_softmax(thread))
-        ours.extend(_without_softmax(thread, ours))
+        ours = _with_pairs(thread, ours, list(_without_softmax(thread, ours)))
         spans.extend(_with_loose_products(thread, ours))
     return spans
 
 
-def _with_softmax(thread: _Thread) -> Iterator[Span]:
+def _with_pairs(thread: Thread, spans: list[Span], pairs: list[Span]) -> list[Span]:
+    """Return operators with pairs of products that no softmax stands between.
+
+    Without shapes, products of one stretch without layers that a softmax ends are its operator's:
+    scores of contents, positions and segments are made one after the other.
+    """
+    starts = {product.root: product.start_ns for product in thread.products}
+    stretch: dict[int, int] = {}
+    for at, span in enumerate(spans):
+        stretch.setdefault(bisect_right(thread.layers, starts[span.first]), at)
+    found, rest = list(spans), []
+    for pair in reversed(pairs):
+        own = stretch.get(bisect_right(thread.layers, starts[pair.first]))
+        is_told = pair.geometry.sequences is not None
+        if own is None or is_told or starts[pair.last] >= starts[found[own].first]:
+            rest.append(pair)
+        else:
+            found[own] = replace(found[own], first=pair.first)
+    return [*found, *reversed(rest)]
+
+
+def _with_softmax(thread: Thread) -> Iterator[Span]:
     starts = [product.start_ns for product in thread.products]
     for number, softmax in enumerate(thread.softmaxes):
         at = bisect_left(starts, softmax.start_ns)
@@ -141,8 +98,8 @@ def _with_softmax(thread: _Thread) -> Iterator[Span]:
 
 
 def _banded(
-    thread: _Thread, before: Sequence[_Product], after: Sequence[_Product]
-) -> tuple[_Product | None, _Product | None]:
+    thread: Thread, before: Sequence[Product], after: Sequence[Product]
+) -> tuple[Product | None, Product | None]:
     """Return the nearest products around a softmax that no layer parts from it.
 
     Attention in bands lays its scores out anew before the softmax, so that numbers do not match.
@@ -158,8 +115,8 @@ def _banded(
 
 
 def _pair_around(
-    softmax: _Softmax, before: Sequence[_Product], after: Sequence[_Product]
-) -> tuple[_Product, _Product] | None:
+    softmax: Softmax, before: Sequence[Product], after: Sequence[Product]
+) -> tuple[Product, Product] | None:
     """Return the nearest products around a softmax of which the second takes what the first made.
 
     Compilers move the projection of the values between the softmax and the second product.
@@ -178,17 +135,15 @@ def _pair_around(
     return None
 
 
-def _scores_before(
-    thread: _Thread, softmax: _Softmax, products: Sequence[_Product]
-) -> _Product | None:
+def _scores_before(thread: Thread, softmax: Softmax, products: Sequence[Product]) -> Product | None:
     """Return the first of the products that the scores are made of."""
-    found: _Product | None = None
+    found: Product | None = None
     scores = prod(softmax.shape)
     for product in reversed(products):
         distance = softmax.place - product.place
         is_interrupted = thread.is_interrupted(product.start_ns, softmax.start_ns)
         if not softmax.shape or not product.batch:
-            return None if is_interrupted or distance > _REACH else product
+            return None if is_interrupted or distance > _LONG_REACH else product
         if distance > (_LONG_REACH if found is None else _REACH):
             break
         if product.scores == scores and (found is None or not is_interrupted):
@@ -198,15 +153,16 @@ def _scores_before(
     return found
 
 
-def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product]) -> _Product | None:
+def _sum_after(thread: Thread, softmax: Softmax, products: Sequence[Product]) -> Product | None:
     """Return the last of the products that take the probabilities."""
-    found: _Product | None = None
+    found: Product | None = None
     scores = prod(softmax.shape)
     for product in products:
         is_interrupted = thread.is_interrupted(softmax.start_ns, product.start_ns)
-        if product.place - softmax.place > _REACH:
+        is_told = bool(softmax.shape) and bool(product.batch)
+        if product.place - softmax.place > (_REACH if is_told else _LONG_REACH):
             break
-        if not softmax.shape or not product.batch:
+        if not is_told:
             # Compilers move the projection of the values to where it is needed.
             allowed = int(softmax.is_compiled)
             is_parted = thread.is_interrupted(softmax.start_ns, product.start_ns, allowed)
@@ -219,14 +175,14 @@ def _sum_after(thread: _Thread, softmax: _Softmax, products: Sequence[_Product])
     return found
 
 
-def _with_loose_products(thread: _Thread, spans: Sequence[Span]) -> Iterator[Span]:
+def _with_loose_products(thread: Thread, spans: Sequence[Span]) -> Iterator[Span]:
     """Widen operators by the other products that no layer parts from them.
 
     Attention by landmarks or by kernels multiplies more than twice.
     """
     owned = {row for span in spans for row in (span.first, span.last)}
     starts = {product.root: product.start_ns for product in thread.products}
-    runs: dict[int, list[_Product]] = {}
+    runs: dict[int, list[Product]] = {}
     for product in thread.products:
         runs.setdefault(bisect_right(thread.layers, product.start_ns), []).append(product)
     widened: dict[int, Span] = {}
@@ -243,7 +199,7 @@ def _with_loose_products(thread: _Thread, spans: Sequence[Span]) -> Iterator[Spa
             yield widened[number]
 
 
-def _geometry(softmax: _Softmax, first: _Product) -> Geometry:
+def _geometry(softmax: Softmax, first: Product) -> Geometry:
     shape = softmax.shape
     size = first.inner or None
     if len(shape) >= 4:
@@ -256,7 +212,7 @@ def _geometry(softmax: _Softmax, first: _Product) -> Geometry:
     return Geometry(None, None, None, None)
 
 
-def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
+def _without_softmax(thread: Thread, found: Sequence[Span]) -> Iterator[Span]:
     """Yield pairs of products that are attention by their shapes alone."""
     taken = {row for span in found for row in (span.first, span.last)}
     free = [product for product in thread.products if product.root not in taken]
@@ -274,7 +230,7 @@ def _without_softmax(thread: _Thread, found: Sequence[Span]) -> Iterator[Span]:
                 break
 
 
-def _loose_geometry(thread: _Thread, first: _Product, last: _Product) -> Geometry | None:
+def _loose_geometry(thread: Thread, first: Product, last: Product) -> Geometry | None:
     """Return the geometry of two products if they are attention, from shapes or without."""
     is_parted = thread.is_interrupted(first.start_ns, last.start_ns)
     if first.batch:
@@ -286,7 +242,7 @@ def _loose_geometry(thread: _Thread, first: _Product, last: _Product) -> Geometr
     return None if is_parted or is_activated else Geometry(None, None, None, None, is_linear=True)
 
 
-def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
+def _pair_geometry(first: Product, last: Product) -> Geometry | None:
     if first.batch == 1:
         return None
     sums = {first.rows, first.columns}
@@ -301,88 +257,3 @@ def _pair_geometry(first: _Product, last: _Product) -> Geometry | None:
     if sizes and first.rows == last.rows and first.columns == last.inner != first.inner:
         return Geometry(first.batch, first.rows, first.columns, first.inner)
     return None
-
-
-def _threads(linked: Linked, shapes: OpIndex) -> Iterator[_Thread]:
-    """Yield what each thread issued: products, softmaxes and the layers between them."""
-    ops, forward = linked.trace.ops, linked.op_is_forward
-    is_product = shapes.named(lambda name: _PRODUCT.search(name) is not None)
-    if not is_product.any():
-        return
-    is_layer = shapes.named(_is_layer)
-    free = forward & (nearest_marked(linked.ops.parent, is_layer) < 0)
-    product = _tops(linked, is_product & free)
-    softmax = _tops(linked, shapes.named(is_softmax_name) & free)
-    layer = np.flatnonzero(is_layer & forward)
-    active = np.flatnonzero(
-        shapes.named(lambda name: _ACTIVATION.search(name) is not None) & forward
-    )
-    is_root = shapes.named(lambda name: _PRODUCT_ROOT.search(name) is not None)
-    roots = outermost_marked(linked.ops.parent, is_root | is_product)
-    # Views are rows of their own on a CPU, and no distance.
-    works = np.append(shapes.named(lambda name: rule_for_op(name) is not None), False)[linked.op]
-    for thread in np.unique(ops.thread[product]).tolist():
-        issued = np.sort(linked.time_ns[works & (linked.thread == thread)])
-        ours = product[ops.thread[product] == thread]
-        soft = softmax[ops.thread[softmax] == thread]
-        places = np.searchsorted(issued, ops.start_ns[ours])
-        between = np.searchsorted(issued, ops.start_ns[soft])
-        yield _Thread(
-            thread,
-            [
-                _product(linked, shapes, row, int(roots[row]), place)
-                for row, place in zip(ours.tolist(), places.tolist(), strict=True)
-            ],
-            [
-                one
-                for row, place in zip(soft.tolist(), between.tolist(), strict=True)
-                if (one := _softmax(linked, shapes, row, place)) is not None
-            ],
-            np.sort(ops.start_ns[layer[ops.thread[layer] == thread]]).tolist(),
-            np.sort(ops.start_ns[active[ops.thread[active] == thread]]).tolist(),
-        )
-
-
-def _product(linked: Linked, shapes: OpIndex, row: int, root: int, place: int) -> _Product:
-    start_ns = int(linked.trace.ops.start_ns[row])
-    name = linked.trace.text(int(linked.trace.ops.name[row])) or ""
-    # What is added comes first; where the result is to go comes last.
-    first = "baddbmm" in name
-    factors = [shape for shape in shapes.tensors(row) if len(shape) == 3][first : first + 2]
-    if len(factors) < 2:
-        return _Product(root, start_ns, place, 0, 0, 0, 0)
-    left, right = factors
-    return _Product(root, start_ns, place, left[0], left[1], left[2], right[2])
-
-
-def _softmax(linked: Linked, shapes: OpIndex, row: int, place: int) -> _Softmax | None:
-    """Return a softmax; null for one over fewer dimensions than scores have."""
-    start_ns = int(linked.trace.ops.start_ns[row])
-    tensors = shapes.tensors(row)
-    is_compiled = is_triton_name(linked.trace.text(int(linked.trace.ops.name[row])) or "")
-    if not tensors or is_compiled:
-        return _Softmax(start_ns, place, (), is_compiled)
-    return _Softmax(start_ns, place, tensors[0], is_compiled) if len(tensors[0]) >= 3 else None
-
-
-def _tops(linked: Linked, marked: BoolArray) -> IntArray:
-    """Return the outermost of the marked rows, by start."""
-    top = outermost_marked(linked.ops.parent, marked)
-    rows = np.flatnonzero(marked & (top == np.arange(len(top))))
-    return rows[np.argsort(linked.trace.ops.start_ns[rows], kind="stable")]
-
-
-def is_softmax_name(name: str) -> bool:
-    """Say whether an op of this name is a softmax, alone or fused by Inductor."""
-    if is_triton_name(name):
-        operations = frozenset(fused_operations(name))
-        return bool(operations & _SOFTMAX_WORDS) or operations >= _EXPONENTIAL_WORDS
-    return _SOFTMAX.search(name) is not None
-
-
-def _is_layer(name: str) -> bool:
-    """Say whether an op is a layer of its own, which no attention operator has inside."""
-    rule = rule_for_op(name)
-    if rule is None or not rule.decisive or rule.category == EMBEDDING:
-        return False
-    return not is_triton_name(name)

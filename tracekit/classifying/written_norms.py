@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Final
 
-from tracekit.classifying.issued_ops import IssuedOps, work_of
+from tracekit.classifying.issued_ops import IssuedOps, gradients_of_views, work_of
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
@@ -34,6 +34,11 @@ _BETWEEN: Final = frozenset({"add", "clamp", "clamp_min", "sub", "mean", "maximu
 _FROZEN: Final = ("add", "rsqrt", "mul", "mul", "sub", "mul", "add")
 """A frozen batch norm: weight times the root, bias less mean times that, scaling and shift."""
 
+_CHUNKS: Final = frozenset({"split", "chunk"})
+_LEAST_CHUNKS: Final = 2
+_RESPONSE: Final = ("mean", "add", "div", "mul", "mul", "add", "add")
+"""A global response norm after the lengths (Woo et al., arXiv 2301.00808, algorithm 1)."""
+
 _LEAD_STEPS: Final = 8
 _SCALE_STEPS: Final = 8
 _WEIGHTED: Final = _SCALES | {"add", "sub"}
@@ -46,16 +51,22 @@ _MOST_WEIGHTS: Final = 4
 def in_written_norm(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> BoolArray:
     """Return which activities are pieces of a normalization that is written out.
 
-    So are casts around a norm's own op, from and to the type of the model.
+    So are casts around a norm's own op, from and to the type of the model, and what joins norms of
+    chunks, forward and backward.
     """
-    return work_of(
-        linked,
-        [
-            (ops.thread, ops.rows[first], ops.rows[last])
-            for ops in issued
-            for first, last in _spans(ops, shapes)
-        ],
-    )
+    spans = [
+        (ops.thread, ops.rows[first], ops.rows[last])
+        for ops in issued
+        for first, last in _spans(ops, shapes)
+    ]
+    chunked = [
+        ops.rows[at]
+        for ops in issued
+        for at, name in enumerate(ops.names)
+        if name == "group_norm" and _in_chunks(ops, shapes, at)
+    ]
+    chunks = gradients_of_views(linked, shapes, issued, chunked, _CHUNKS)
+    return work_of(linked, spans) | chunks
 
 
 def _spans(issued: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
@@ -65,12 +76,39 @@ def _spans(issued: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
         if at <= done or name not in _MARKS:
             continue
         if name in _NORMS:
-            span = _with_casts(issued, shapes, at) or _with_weight(issued, shapes, at)
+            parts = (_in_chunks, _with_casts, _with_weight)
+            span = next((found for part in parts if (found := part(issued, shapes, at))), None)
         else:
             span = _written(issued, shapes, at)
         if span is not None:
             done = span[1]
             yield span
+        if _counts_batches(issued, shapes, at):
+            yield at - 1, at
+
+
+def _counts_batches(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
+    """Say whether an op counts the batches of the batch norm right after it, in training."""
+    if at < 1 or issued.names[at] != "batch_norm" or issued.names[at - 1] != "add":
+        return False
+    before = issued.rows[at - 1]
+    return bool(shapes.shapes(before)) and not shapes.tensors(before)
+
+
+def _in_chunks(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
+    """Return norms of chunks of a batch with what joins their results, null if nothing does.
+
+    Large videos are normalized some frames at a time.
+    """
+    last = at
+    while last < len(issued.names) and issued.names[last] == "group_norm":
+        last += 1
+    if last - at < _LEAST_CHUNKS or issued.names[last : last + 1] != ["cat"]:
+        return None
+    parts = shapes.tensor_list(issued.rows[last])
+    chunks = tuple(shape for row in issued.rows[at:last] for shape in shapes.tensors(row)[:1])
+    axis = next((text for text in reversed(shapes.arguments(issued.rows[last])) if text), "0")
+    return (at, last) if parts == chunks and axis == "0" else None
 
 
 def _with_casts(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
@@ -119,7 +157,9 @@ def _written(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | N
     first = _length_lead(issued, shapes, at) if name in LENGTHS else _lead(issued, shapes, at)
     if first is None:
         return None
-    last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
+    last: int | None = at + len(_RESPONSE)
+    if shapes.shapes(issued.rows[at]) or not _is_written_response(issued.names, at):
+        last = _scaled(issued, shapes, at, has_cast=issued.names[first] in _CASTS)
     if last is None:
         return None
     while first > 0 and _makes_weight(issued, shapes, first - 1):
@@ -211,7 +251,12 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             break  # A number scales a length first; past the weight stand modulations.
         elif not casts and not weights and _is_cast_back(issued, shapes, at, scaled):
             weights += 1
-        elif name in _WEIGHTED and weights < _MOST_WEIGHTS and _takes_weight(issued, shapes, at):
+        elif (
+            name in _WEIGHTED
+            and weights < _MOST_WEIGHTS
+            and _takes_weight(issued, shapes, at)
+            and _is_as_large(tensors, scaled)
+        ):
             weights += 1
             if not tensors and issued.names[at - 1] == "add":
                 casts = int(not has_cast)  # That of the weight has been counted.
@@ -219,6 +264,11 @@ def _scaled(issued: IssuedOps, shapes: OpIndex, root: int, *, has_cast: bool) ->
             break
         last = at
     return last
+
+
+def _is_written_response(names: Sequence[str], root: int) -> bool:
+    """Say whether lengths are divided by their mean, which only response norms do."""
+    return names[root] in LENGTHS and tuple(names[root + 1 :][: len(_RESPONSE)]) == _RESPONSE
 
 
 def _is_cast_back(issued: IssuedOps, shapes: OpIndex, at: int, scaled: tuple[Shape, ...]) -> bool:
@@ -237,6 +287,16 @@ def _is_cast_of(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...], casts: in
     """Say whether a cast is of a weight, or the one that undoes another."""
     is_weight = bool(tensors) and len(tensors[0]) == 1
     return is_weight or (not casts and (not tensors or not scaled or tensors[0] in scaled))
+
+
+def _is_as_large(tensors: tuple[Shape, ...], scaled: tuple[Shape, ...]) -> bool:
+    """Say whether an op works on as many elements as were normalized, or on a weight alone.
+
+    Frozen norms scale their weight by the root before they scale the whole.
+    """
+    if not tensors or all(len(shape) == 1 for shape in tensors) or all(map(_is_weight, scaled)):
+        return True
+    return max(map(prod, tensors)) == max(map(prod, scaled))
 
 
 def _is_response(
