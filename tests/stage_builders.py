@@ -30,7 +30,7 @@ KERNELS = {
     "cos": _FUNCTOR.format("cos_kernel_cuda"),
     "cat": "void at::native::(anonymous namespace)::CatArrayBatchedCopy<float, unsigned int, 2>",
     "embed": "void at::native::(anonymous namespace)::indexSelectSmallIndex<float, long, 2, 2, -2>",
-    "argmax": "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, ArgMaxOps<float>>>",
+    "argmax": "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, ArgMaxOps<float>>>",  # noqa: E501
     "upsample": "void at::native::upsample_nearest2d_out_frame<float>",
     "adam": "void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor<float, 4>>",
 }

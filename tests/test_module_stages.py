@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from stage_builders import KERNELS, LAYER, Run, found, scheduler, summary, text_encoder, unet, vae
 
 from builders import TraceBuilder
-from stage_builders import KERNELS, LAYER, Run, found, scheduler, summary, text_encoder, unet, vae
 from tracekit.classifying.module_calls import role_of
 from tracekit.classifying.table import KernelTable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from tracekit.results import StageTime, StepTime
 from tracekit.runrecord import Manifest
 from tracekit.trace import NULL, IntArray
 from tracekit.units import share_of
+
+MARKED: Final = ("label", "annotation")
+"""Sources of stages that something marks; steps that were found do not contradict a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def with_true_steps(
             counted.append(row)
             continue
         traced = row.traced_steps if row.per_step else count.traced_steps
-        if traced is not None and traced != count.traced_steps:
+        if row.source in MARKED and traced is not None and traced != count.traced_steps:
             warnings.append(
                 f"run.json says that {count.traced_steps:,} steps of {row.stage} are traced; the "
                 f"file holds {traced:,}"

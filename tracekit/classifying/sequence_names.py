@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from tracekit.classifying.parts import Part
 from tracekit.classifying.run_sequence import LOOK_UP, RunSequence
 from tracekit.linking.link import PHASES
 from tracekit.linking.repetition import Loop
@@ -37,6 +39,21 @@ def loop_name(sequence: RunSequence, loop: Loop) -> str:
     if many is None:
         many = (sequence.causal[inside] == 0).any() and not is_causal(sequence, inside)
     return "parallel_decode" if many else "decode"
+
+
+def with_super_resolution(sequence: RunSequence, parts: list[Part]) -> list[Part]:
+    """Name the convolutional denoisers of a cascade: those after the first refine its image."""
+    found = []
+    first: Part | None = None
+    for part in parts:
+        if part.name != "denoise" or part.starts is None:
+            found.append(part)
+            continue
+        first = part if first is None else first
+        is_other = part is not first and (part.model is None or part.model != first.model)
+        refines = is_other and is_unet(sequence, Loop(part.starts, part.end))
+        found.append(replace(part, name="super_resolution") if refines else part)
+    return found
 
 
 def trains(sequence: RunSequence, inside: slice) -> bool:
@@ -77,10 +94,10 @@ def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: s
         return "prefill"
     if convs >= LEAST_CONVS and convs >= calls:
         return "vae_encode" if is_first else "vae_decode"
-    if then is not None and has_tokens and calls >= LEAST_CALLS:
-        return "text_encoder"
     if then is not None and calls >= LEAST_CALLS and convs:
         return "image_encoder"
+    if then is not None and has_tokens and calls >= LEAST_CALLS:
+        return "text_encoder"
     if then is None:
         return "after"
     return "before" if is_first else "between"

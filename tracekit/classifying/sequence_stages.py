@@ -15,12 +15,12 @@ from tracekit.classifying.sequence_names import (
     LEAST_CALLS,
     LEAST_CONVS,
     is_causal,
-    is_unet,
     looks_up,
     loop_name,
     name_beside,
     queries_many,
     trains,
+    with_super_resolution,
     works,
 )
 from tracekit.linking.repetition import Loop, likeness, repeated_share
@@ -62,7 +62,7 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
         found.append(Part(name, loop.start, loop.end, starts))
         before = loop.end
     found.extend(_beside(sequence, (before, span[1]), is_first=False, then=None))
-    return found
+    return with_super_resolution(sequence, found)
 
 
 def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> list[Part]:
@@ -82,8 +82,6 @@ def _loop_names(sequence: RunSequence, loops: list[Loop]) -> list[str]:
         following = names[at + 1] if at + 1 < len(loops) else None
         if following == "decode" and len(loop) == 1:
             names[at] = "prefill"
-        elif names[at] == "denoise" and "denoise" in names[:at] and is_unet(sequence, loop):
-            names[at] = "super_resolution"
     return names
 
 
@@ -141,6 +139,14 @@ def _decoder_tail(sequence: RunSequence, first: int, end: int) -> int:
     return end - length
 
 
+def _tail_after_transformer(sequence: RunSequence, first: int, end: int) -> int:
+    """Return where convolutions follow a transformer (an image's two encoders), else the end."""
+    tail = _decoder_tail(sequence, first, end)
+    calls = np.count_nonzero(sequence.attends[first:tail])
+    convs = np.count_nonzero(sequence.is_conv[first:tail])
+    return tail if calls >= LEAST_CALLS and convs < LEAST_CONVS else end
+
+
 def _beside(
     sequence: RunSequence, span: tuple[int, int], *, is_first: bool, then: str | None
 ) -> list[Part]:
@@ -150,9 +156,10 @@ def _beside(
     last one of a part belongs to none.
     """
     first, end = span
-    cuts = [first, *_text_starts(sequence, first, end), end]
+    starts = [first, *_text_starts(sequence, first, end), end]
+    cuts = {*starts, *(_tail_after_transformer(sequence, *part) for part in pairwise(starts))}
     found = []
-    for low, high in pairwise(cuts):
+    for low, high in pairwise(sorted(cuts)):
         inside = slice(low, high)
         layers = np.flatnonzero(works(sequence, inside))
         if not len(layers):
@@ -166,14 +173,18 @@ def _beside(
 def _text_starts(sequence: RunSequence, first: int, end: int) -> list[int]:
     """Return where models begin that look up tokens: after all layers of the one before.
 
-    Relative positions are looked up too, within the first layer.
+    Relative positions are looked up too, right before the scores are made of them.
     """
     starts = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
     calls = np.concatenate([[0], np.cumsum(sequence.attends[first:end])])
     found: list[int] = []
+    attends = np.flatnonzero(sequence.attends[first:end]) + first
     for at in starts.tolist():
         if calls[-1] - calls[at - first] < LEAST_CALLS:
             break
+        following = attends[np.searchsorted(attends, at)]
+        if not sequence.is_linear[at:following].any():
+            continue
         since = found[-1] if found else at
         has_layers = (
             calls[at - first] - calls[since - first] >= LEAST_CALLS
