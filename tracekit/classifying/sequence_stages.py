@@ -156,8 +156,8 @@ def _beside(
     last one of a part belongs to none.
     """
     first, end = span
-    starts = [first, *_text_starts(sequence, first, end), end]
-    cuts = {*starts, *(_tail_after_transformer(sequence, *part) for part in pairwise(starts))}
+    models = [first, *_text_starts(sequence, first, end), end]
+    cuts = {*models, *(_tail_after_transformer(sequence, *part) for part in pairwise(models))}
     found = []
     for low, high in pairwise(sorted(cuts)):
         inside = slice(low, high)
