@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.classifying.loop_ends import with_true_starts
-from tracekit.classifying.model_passes import is_pass
+from tracekit.classifying.model_passes import LEAST_INSIDE, is_pass
 from tracekit.classifying.run_sequence import LOOK_UP, RunSequence
 from tracekit.linking.repetition import Loop, likeness, loops_of
 
@@ -16,6 +16,7 @@ _LESS_ALIKE: Final = 0.1
 _SAME_REGION: Final = 0.9
 _JOINT: Final = 6
 _AGREE: Final = 0.8
+_LEAST_OF_A_RUN: Final = 0.8
 _OF_A_RUN: Final = 0.5
 """Share of a turn from which on a loop inside makes it a run, not a step."""
 _CALLS_OF_A_STEP: Final = 3
@@ -85,9 +86,11 @@ def split_by_size(sequence: RunSequence, loop: Loop) -> list[Loop]:
     return [Loop(starts, end) for starts, end in zip(pieces, ends, strict=True)]
 
 
-def _outermost(sequence: RunSequence, first: int, end: int) -> Loop | None:
+def _outermost(
+    sequence: RunSequence, first: int, end: int, least: float = LEAST_INSIDE
+) -> Loop | None:
     loops = [loop.shifted(first) for loop in loops_of(sequence.codes[first:end])]
-    passes = [loop for loop in loops if is_pass(sequence, loop)]
+    passes = [loop for loop in loops if is_pass(sequence, loop, slice(first, end), least)]
     if not passes:
         return None
     alike = [float(np.median(likeness(sequence.codes, loop.bounds))) for loop in passes]
@@ -131,7 +134,7 @@ def _is_run(sequence: RunSequence, loop: Loop) -> bool:
     A few passes that make up nearly a whole turn are one step: guidance in several calls.
     """
     first, end = int(loop.bounds[0]), int(loop.bounds[1])
-    inner = _outermost(sequence, first, end)
+    inner = _outermost(sequence, first, end, _LEAST_OF_A_RUN)
     if inner is None:
         return False
     share = (inner.end - inner.start) / (end - first)

@@ -16,7 +16,10 @@ _BEFORE_TIME: Final = 0.05
 _AT_ONCE: Final = 0.25
 """Share of a turn within which what is done several times is done at once."""
 _LONGER: Final = 1.6
-_ALIKE: Final = 0.6
+_STEADY: Final = 1.1
+_FEWEST: Final = 2
+_FEW_AT_ONCE: Final = 3
+_ALIKE, _ALIKE_IN_SIZE = 0.7, 0.4
 _MOST_TURNS: Final = 0.8
 
 
@@ -33,17 +36,17 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
             break
     else:
         return loop
+    usual = float(np.median(np.diff(loop.bounds)))
     inside = anchors[(anchors >= loop.start) & (anchors < loop.end)]
     turn = np.searchsorted(loop.starts, inside, side="right") - 1
     offset = int(np.median(inside - loop.starts[turn]))
-    usual = float(np.median(np.diff(loop.bounds)))
     turned = slice(loop.end, loop.end + offset)
     head = sequence.codes[loop.starts[-1] : loop.starts[-1] + offset]
     goes_on = kind == LOOK_UP and offset > 0 and np.array_equal(sequence.codes[turned], head)
     if goes_on or offset > _NEAR_THE_START[kind] * usual:
-        starts = inside
-        if loop.end - starts[-1] < usual / 2 and len(starts) > 2:
-            starts = starts[:-1]
+        starts = _in_a_row(anchors, loop, usual)
+        if len(starts) < _FEWEST:
+            return loop
         loop = ended(sequence.codes, Loop(starts, max(loop.end, int(starts[-1]) + 1)))
         missing = int(usual) - (loop.end - int(loop.starts[-1]))
         offset = 0
@@ -64,9 +67,29 @@ def _once_a_turn(sequence: RunSequence, loop: Loop, kind: int) -> IntArray | Non
         here = places[(places >= loop.start) & (places < loop.end)]
         turn = np.searchsorted(loop.starts, here, side="right") - 1
         times = np.bincount(turn, minlength=len(loop))
-        if len(loop) >= 2 and (times == 1).mean() >= _MOST_TURNS:
+        # A turn that is cut amiss may lack what the next one has, or the one before.
+        once = np.count_nonzero(times == 1)
+        raw = np.count_nonzero((codes[inside] == code) & (rare[inside] == kind))
+        least = _MOST_TURNS * len(loop)
+        if raw <= _FEW_AT_ONCE * len(loop):
+            least = min(least, len(loop) - 1)
+        if times.max(initial=0) == 1 and once >= least:
             return places
     return None
+
+
+def _in_a_row(anchors: IntArray, loop: Loop, usual: float) -> IntArray:
+    """Return the anchors from the last one before a loop on that are about a turn apart.
+
+    Less than half a turn is left after the last of them, or a whole one begins there.
+    """
+    starts = anchors[(anchors >= loop.start) & (anchors < loop.end)]
+    before = anchors[anchors < loop.start]
+    if len(before) and usual / _STEADY <= starts[0] - before[-1] <= _STEADY * usual:
+        starts = np.append(before[-1], starts)
+    if loop.end - starts[-1] < usual / 2 and len(starts) > _FEWEST:
+        starts = starts[:-1]
+    return starts
 
 
 def _with_first(sequence: RunSequence, loop: Loop, anchors: IntArray, offset: int) -> Loop:
@@ -76,5 +99,7 @@ def _with_first(sequence: RunSequence, loop: Loop, anchors: IntArray, offset: in
         return loop
     bounds = np.array([before[-1], *loop.bounds[:2]])
     if likeness(sequence.codes, bounds)[0] < _ALIKE:
+        return loop
+    if sequence.exact is not None and likeness(sequence.exact, bounds)[0] < _ALIKE_IN_SIZE:
         return loop
     return Loop(np.append(before[-1], loop.starts), loop.end)

@@ -17,13 +17,15 @@ from tracekit.trace import BoolArray, IntArray
 
 _MOST_TURNS_WITHOUT: Final = 0.2
 """Share of turns in which what a pass does once may be missing."""
-_LEAST_INSIDE: Final = 0.3
-"""Share of all that is done of the kind that must lie in the loop."""
+LEAST_INSIDE: Final = 0.3
+"""Share of what the part does of the kind that must lie in the loop."""
 _CALLS_PER: Final = {UPDATE: 0.0, LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
 """Attention calls that there must be for each time that a turn does something of the kind."""
 _CONVS: Final = 12
 """Convolutions of a turn that need no attention beside them."""
 _TWICE: Final = 2
+_MANY: Final = 8
+"""Attention calls of a turn that no layer has: other loops of the part may do the same."""
 _LEAST_REPEATED: Final = 0.75
 """Share of a pass that it does more than once: layers. Of a layer it is less."""
 _LEAST_OF_A_SIZE: Final = 0.5
@@ -37,9 +39,10 @@ _LONG: Final = 24
 """Share, likeness and length of turns that are told by their structure alone."""
 
 
-def is_pass(sequence: RunSequence, loop: Loop) -> bool:
+def is_pass(sequence: RunSequence, loop: Loop, part: slice, least: float = LEAST_INSIDE) -> bool:
     """Say whether the turns of a loop are passes of a model, each of them.
 
+    `part` is what is looked at; the share `least` of what it does of a kind must lie in the loop.
     Where nothing in the whole sequence is done only once a pass, structure decides.
     """
     if not (sequence.rare > 0).any():
@@ -48,7 +51,9 @@ def is_pass(sequence: RunSequence, loop: Loop) -> bool:
     convs = float(np.median(_per_turn(loop, sequence.is_conv)))
     once = {
         kind
-        for kind, often in _done_in_turns(sequence, loop)
+        for kind, often in _done_in_turns(
+            sequence, loop, part, 0.0 if calls >= _MANY and least <= LEAST_INSIDE else least
+        )
         if _CALLS_PER[kind] * often <= calls
         or (calls <= 1 and (often == 1 or (convs >= _CONVS and often <= _TWICE)))
     }
@@ -59,7 +64,9 @@ def is_pass(sequence: RunSequence, loop: Loop) -> bool:
     return bool(once) and _holds_layers(sequence, loop, looks_up=LOOK_UP in once)
 
 
-def _done_in_turns(sequence: RunSequence, loop: Loop) -> list[tuple[int, float]]:
+def _done_in_turns(
+    sequence: RunSequence, loop: Loop, part: slice, least: float
+) -> list[tuple[int, float]]:
     """Return what nearly all turns do that models do once, as its kind and how often they do."""
     inside = slice(loop.start, loop.end)
     rare, codes = sequence.rare[inside], sequence.codes[inside]
@@ -70,7 +77,7 @@ def _done_in_turns(sequence: RunSequence, loop: Loop) -> list[tuple[int, float]]
         times = _per_turn(loop, flags)
         often = float(np.median(times))
         is_there = often > 0 and (times == 0).mean() <= _MOST_TURNS_WITHOUT
-        if is_there and times.sum() >= _LEAST_INSIDE * np.count_nonzero(flags):
+        if is_there and times.sum() >= least * np.count_nonzero(flags[part]):
             found.append((int(kind), often))
     return found
 

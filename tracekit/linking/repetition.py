@@ -21,7 +21,7 @@ _WIDTHS: Final = (4, 16, 64)
 SHORTEST: Final = 8
 """Elements of the shortest turn that is looked for."""
 
-_STEADY: Final = 1.3
+_STEADY: Final = 1.15
 """How much longer one turn may be than the next for a chain to go on."""
 _BINS_PER_OCTAVE: Final = 6
 _NEAR: Final = 1.25
