@@ -28,13 +28,12 @@ def stage_row(stage: StageTime) -> tuple[str, str, str, str, str, str]:
     Kernels outside any stage lie scattered, so the span of that row would mean nothing.
     """
     outside = stage.stage is None
-    busy_share = None if outside else share_of(stage.busy_ns, stage.end_ns - stage.start_ns)
     return (
         OUTSIDE if outside else clean(stage.stage),
         stage_steps(stage),
         format_ns(stage.time_ns),
         format_ns(stage.busy_ns),
-        format_share(busy_share),
+        format_share(stage.busy_share),
         mostly(stage.categories, stage.time_ns),
     )
 

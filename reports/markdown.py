@@ -117,13 +117,16 @@ def _categories(rows: Iterable[CategoryTime], basis: Basis) -> str:
 
 
 def _stages(rows: Sequence[StageTime]) -> str:
-    if all(row.stage is None for row in rows):
+    if sentences.unmarked_whole(rows):
         return ""
     cells = [
         (OUTSIDE if row.stage is None else code(name, in_table=True), *rest)
         for row, (name, *rest) in ((row, stage_row(row)) for row in rows)
     ]
-    return _table(("Stage", "Steps", "Time", "Busy", "Busy of span", "Mostly"), "lrrrrl", cells)
+    drawn = _table(("Stage", "Steps", "Time", "Busy", "Busy of span", "Mostly"), "lrrrrl", cells)
+    found = sentences.found_stages(rows)
+    lines = [*sentences.outlier_steps(rows), *([] if found is None else [found])]
+    return "\n\n".join([drawn, escape(" ".join(lines))] if lines else [drawn])
 
 
 def _left_out(runs: Sequence[Analysis]) -> str:

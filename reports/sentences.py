@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         CategoryTime,
         Corrected,
         EvidenceTime,
+        OutlierStep,
+        StageTime,
         TraceInfo,
     )
 
@@ -190,6 +192,46 @@ def guesses(evidence: Sequence[EvidenceTime], basis: Basis) -> str | None:
         f"For {format_share(weak)} of the {what} time there were only {names} and sequences to go "
         "by: the categories of that part are guesses."
     )
+
+
+def found_stages(stages: Sequence[StageTime]) -> str | None:
+    """Return from what the stages were found, where neither labels nor annotations mark them."""
+    sources = {row.source for row in stages}
+    if "module" in sources:
+        return "Nothing marks these stages; they are the models that the run calls."
+    if "sequence" in sources:
+        return "Nothing marks these stages; they were found in the sequence of the work."
+    return None
+
+
+def unmarked_whole(stages: Sequence[StageTime]) -> bool:
+    """Say whether the only stage is all of the work: there is nothing to show of it."""
+    named = [row for row in stages if row.stage is not None]
+    return len(named) < 2 and all(r.source == "sequence" and not r.per_step for r in named)
+
+
+def outlier_steps(stages: Sequence[StageTime]) -> list[str]:
+    """Return the steps that are far from the median of their stage, the farthest first."""
+    far = {
+        (row.stage, one.step): one
+        for row in stages
+        for one in sorted(row.outlier_steps, key=_times_off)
+    }
+    ranked = sorted(far.items(), key=lambda item: -_times_off(item[1]))
+    lines = [
+        f"Step {one.step} of {clean(stage)} "
+        f"{'lasted' if one.measure == 'span' else 'took'} {format_ns(one.value_ns)}, "
+        f"{one.value_ns / max(1, one.median_ns):.2g}x the median of its stage."
+        for (stage, _), one in ranked[:_TOP]
+    ]
+    if len(ranked) > _TOP:
+        lines.append(f"{len(ranked) - _TOP} more steps are as far from the median as to stand out.")
+    return lines
+
+
+def _times_off(one: OutlierStep) -> float:
+    low, high = sorted((max(1, one.value_ns), max(1, one.median_ns)))
+    return high / low
 
 
 def largest(

@@ -54,7 +54,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         _notes(sentences.notes(trace)),
         categories_table(result.categories, basis, width),
         devices_table(result.devices),
-        stages_table(result.stages),
+        _stages(result),
         attention_table(result.attention, basis),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
@@ -103,6 +103,17 @@ def _head(title: str, subject: str, width: int, *, cpu_only: bool) -> Renderable
 
 def _answer(*lines: str | None) -> RenderableType:
     return Group(*(Text(line) for line in lines if line is not None))
+
+
+def _stages(result: Analysis) -> RenderableType | None:
+    """Return the stages, what they were found from, and the steps that stand out."""
+    drawn = stages_table(result.stages)
+    if drawn is None:
+        return None
+    found = sentences.found_stages(result.stages)
+    outliers = sentences.outlier_steps(result.stages)
+    source = [] if found is None else [Text(found, DIM)]
+    return Group(drawn, *(Text(line) for line in outliers), *source)
 
 
 def _advice(result: Analysis) -> RenderableType | None:

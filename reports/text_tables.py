@@ -10,6 +10,7 @@ from tracekit.reports.cells import left_out_row, run_row, stage_row
 from tracekit.reports.console import DIM, Fitted, bar, table
 from tracekit.reports.names import clean, readable_names
 from tracekit.reports.palette import color_of, label_of
+from tracekit.reports.sentences import unmarked_whole
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def devices_table(rows: Sequence[DeviceTime]) -> Table | None:
 
 
 def stages_table(rows: Sequence[StageTime]) -> Table | None:
-    """Return the stages, or null when the trace names none."""
-    if all(row.stage is None for row in rows):
+    """Return the stages, or null when there is none but the whole."""
+    if unmarked_whole(rows):
         return None
     drawn = table("Stage", "Steps", "Time", "Busy", "of span", "Mostly", wide=(0, 5))
     for row in rows[:_MOST_STAGES]:

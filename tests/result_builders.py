@@ -144,7 +144,9 @@ def kernel(name: str | None, category: str, calls: int, time_ns: int, whole: int
 def stage(
     name: str | None, time_ns: int, *, start_ns: int, span_ns: int, **changes: Any
 ) -> StageTime:
-    step = StepTime(0, 100, start_ns, start_ns + span_ns, time_ns, time_ns, {"linear": time_ns})
+    share = share_of(time_ns, span_ns)
+    end_ns = start_ns + span_ns
+    step = StepTime(0, 100, start_ns, end_ns, time_ns, time_ns, {"linear": time_ns}, span_ns, share)
     row = StageTime(
         stage=name,
         source="annotation" if name else None,
@@ -152,11 +154,13 @@ def stage(
         traced_steps=1,
         kernels=100,
         start_ns=start_ns,
-        end_ns=start_ns + span_ns,
+        end_ns=end_ns,
         busy_ns=time_ns,
         time_ns=time_ns,
         categories={"linear": time_ns // 2, "conv": time_ns // 4, "norm": time_ns // 8},
         per_step=(step,) if name else (),
+        span_ns=span_ns if name else 0,
+        busy_share=share if name else None,
     )
     return replace(row, **changes)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tracekit
+from benchmarks.stages import GOAL, agreement
 from tracekit.collectors.models import MODELS, load_builder
 from tracekit.collectors.passes import RecordOptions, record_workload
 from tracekit.collectors.workload import ModelOptions, Workload
@@ -54,6 +55,15 @@ def recorded(model: str) -> tuple[Workload, Path, dict[str, Any]]:
 def table(model: str) -> Any:
     """The kernel table of the run, in columns."""
     return tracekit.kernels(str(recorded(model)[1])).to_arrow()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_stages_found_without_labels_agree_with_them(model: str) -> None:
+    found = agreement(recorded(model)[1] / "trace.json.gz")
+    assert found is not None
+    values = {what: value for what, value in found.index.items() if value is not None}
+    assert {"labels", "shapes"} <= set(values)
+    assert min(values.values()) >= GOAL, values
 
 
 @pytest.mark.parametrize("model", MODELS)

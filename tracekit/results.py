@@ -142,7 +142,10 @@ class CategoryTime:
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """One step of a stage."""
+    """One step of a stage; `span_ns` is how long it lasted, `busy_share` of that on a device.
+
+    A step that comes again, in a repeated run, has the sums of all its times.
+    """
 
     step: int
     kernels: int
@@ -151,12 +154,26 @@ class StepTime:
     busy_ns: int
     time_ns: int
     categories: dict[str, int]
+    span_ns: int = 0
+    busy_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierStep:
+    """A step whose kernel time (`time`) or length (`span`) is far from the median of its stage."""
+
+    step: int
+    measure: Literal["time", "span"]
+    value_ns: int
+    median_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
     """One stage of the run; `stage` is null for the kernels that no stage encloses.
 
+    `source` is what tells the stage: `label`, `annotation`, `module`, or `sequence`, which was
+    found in the order of the kernels. `span_ns` sums the stretches of time that the stage takes.
     `steps` is the true number of repetitions, `traced_steps` how many the file holds. `busy_ns`
     is the interval union of the stage's activities, `time_ns` the sum of their durations.
     """
@@ -172,6 +189,9 @@ class StageTime:
     time_ns: int
     categories: dict[str, int]
     per_step: tuple[StepTime, ...] = ()
+    span_ns: int = 0
+    busy_share: float | None = None
+    outlier_steps: tuple[OutlierStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

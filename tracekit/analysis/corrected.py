@@ -13,6 +13,7 @@ import numpy as np
 
 from tracekit.analysis.alignment import matching_rows
 from tracekit.analysis.intervals import union_ns
+from tracekit.analysis.stages import MARKED
 from tracekit.classifying.table import KernelTable
 from tracekit.results import Corrected, CorrectedStage, LeftOut, StageTime
 from tracekit.runrecord import Manifest, RunRecord, Timing
@@ -102,7 +103,7 @@ def _why_not(timing: Timing, stages: tuple[StageTime, ...], beside: RunBeside) -
     """Return why the timed work is not known to be the traced work, null if it is."""
     if (beside.pass_name == _EAGER) != (timing.work == _EAGER):
         return f"the {beside.pass_name} pass did not do the work that was timed"
-    traced = {row.stage: row.traced_steps for row in stages if row.stage is not None}
+    traced = {row.stage: row.traced_steps for row in stages if row.source in MARKED}
     timed = {wall.stage: wall.steps for wall in timing.stages}
     for stage, steps in timed.items():
         if traced.get(stage, steps) != steps:
@@ -219,7 +220,7 @@ def _by_stage(
     table: KernelTable, timing: Timing, work: _Work, warnings: list[str]
 ) -> tuple[CorrectedStage, ...]:
     names = table.stages.names
-    if not names:
+    if not any(timed.stage in names for timed in timing.stages):
         return ()
     rows = []
     for timed in timing.stages:

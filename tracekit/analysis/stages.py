@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.analysis.intervals import union_ns
+from tracekit.analysis.step_outliers import outlier_steps
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import StageTime, StepTime
 from tracekit.runrecord import Manifest
 from tracekit.trace import NULL, IntArray
+from tracekit.units import share_of
+
+MARKED: Final = ("label", "annotation")
+"""Sources of stages that something marks; steps that were found do not contradict a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """First start, last end, busy time (summed over devices), and length of a set of rows."""
+
+    start_ns: int
+    end_ns: int
+    busy_ns: int
+    span_ns: int
+    busy_share: float | None
 
 
 def stage_times(table: KernelTable) -> tuple[StageTime, ...]:
@@ -50,7 +67,7 @@ def with_true_steps(
             counted.append(row)
             continue
         traced = row.traced_steps if row.per_step else count.traced_steps
-        if traced is not None and traced != count.traced_steps:
+        if row.source in MARKED and traced is not None and traced != count.traced_steps:
             warnings.append(
                 f"run.json says that {count.traced_steps:,} steps of {row.stage} are traced; the "
                 f"file holds {traced:,}"
@@ -64,19 +81,22 @@ def _stage(table: KernelTable, code: int, rows: IntArray) -> StageTime:
     outside = code < 0
     steps = () if outside else _steps(table, rows)
     repetitions = None if outside else max(1, len(steps))
-    start_ns, end_ns, busy_ns = _extent(table, rows)
+    extent = _extent(table, rows, _occurrence(table)[rows])
     return StageTime(
         stage=None if outside else table.stages.names[code],
         source=None if outside else table.stages.sources[code],
         steps=repetitions,
         traced_steps=repetitions,
         kernels=len(rows),
-        start_ns=start_ns,
-        end_ns=end_ns,
-        busy_ns=busy_ns,
+        start_ns=extent.start_ns,
+        end_ns=extent.end_ns,
+        busy_ns=extent.busy_ns,
         time_ns=int(table.dur_ns[rows].sum()),
         categories=_by_category(table, rows),
         per_step=steps,
+        span_ns=0 if outside else extent.span_ns,
+        busy_share=None if outside else extent.busy_share,
+        outlier_steps=outlier_steps(steps),
     )
 
 
@@ -86,31 +106,50 @@ def _steps(table: KernelTable, rows: IntArray) -> tuple[StepTime, ...]:
         return ()
     order = rows[np.argsort(table.stages.step[rows], kind="stable")]
     numbers, first = np.unique(table.stages.step[order], return_index=True)
+    occurrence = _occurrence(table)
     steps = []
     for number, of_step in zip(numbers.tolist(), np.split(order, first[1:]), strict=True):
-        start_ns, end_ns, busy_ns = _extent(table, of_step)
+        extent = _extent(table, of_step, occurrence[of_step])
         steps.append(
             StepTime(
                 step=number,
                 kernels=len(of_step),
-                start_ns=start_ns,
-                end_ns=end_ns,
-                busy_ns=busy_ns,
+                start_ns=extent.start_ns,
+                end_ns=extent.end_ns,
+                busy_ns=extent.busy_ns,
                 time_ns=int(table.dur_ns[of_step].sum()),
                 categories=_by_category(table, of_step),
+                span_ns=extent.span_ns,
+                busy_share=extent.busy_share,
             )
         )
     return tuple(steps)
 
 
-def _extent(table: KernelTable, rows: IntArray) -> tuple[int, int, int]:
-    """Return first start, last end and busy time; busy time sums over devices."""
+def _occurrence(table: KernelTable) -> IntArray:
+    """Return a number for each stretch of rows of one stage, rows of none left aside.
+
+    A stage that comes again has several, and what is between them is not its time.
+    """
+    stage = table.stages.stage
+    staged = np.flatnonzero(stage >= 0)
+    number = np.zeros(len(stage), np.int64)
+    number[staged] = np.cumsum(np.diff(stage[staged], prepend=stage[staged[:1]]) != 0)
+    return number
+
+
+def _extent(table: KernelTable, rows: IntArray, occurrence: IntArray) -> _Extent:
     start, end = table.start_ns[rows], table.start_ns[rows] + table.dur_ns[rows]
-    device = table.device[rows]
-    busy_ns = sum(
-        union_ns(start[device == one], end[device == one]) for one in np.unique(device).tolist()
-    )
-    return int(start.min()), int(end.max()), busy_ns
+    devices, device = np.unique(table.device[rows], return_inverse=True)
+    busy_ns = sum(union_ns(start[device == one], end[device == one]) for one in range(len(devices)))
+    cuts = np.flatnonzero(np.diff(occurrence, prepend=occurrence[0] - 1))
+    last = np.maximum.reduceat(end, cuts)
+    # Work on several streams may reach into the next stage; no time is counted twice.
+    first = np.maximum(start[cuts], np.append(start[0], np.maximum.accumulate(last)[:-1]))
+    span_ns = int(np.maximum(last - first, 0).sum())
+    share = share_of(busy_ns, span_ns * len(devices))
+    share = None if share is None else min(1.0, share)
+    return _Extent(int(start.min()), int(end.max()), busy_ns, span_ns, share)
 
 
 def _by_category(table: KernelTable, rows: IntArray) -> dict[str, int]:

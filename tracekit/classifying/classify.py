@@ -9,6 +9,7 @@ import numpy as np
 from tracekit.categories import ATTENTION, CODE_OF, TEMPORAL_ATTENTION
 from tracekit.classifying.by_sequence import refined_by_sequence
 from tracekit.classifying.decisions import Decisions
+from tracekit.classifying.found_stages import with_found_stages
 from tracekit.classifying.graphs import attribute_graphs
 from tracekit.classifying.launch_grids import causality_by_name
 from tracekit.classifying.passes import decide
@@ -53,4 +54,4 @@ def classify(linked: Linked, donors: Sequence[KernelTable] = ()) -> KernelTable:
         call=attention.call,
         calls=attention.calls,
     )
-    return attribute_graphs(table, donors)
+    return with_found_stages(attribute_graphs(table, donors))
