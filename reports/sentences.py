@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import WEAK_EVIDENCES
+from tracekit.reports.idle_cells import causes_of
 from tracekit.reports.names import clean
 from tracekit.reports.palette import label_of
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
@@ -91,6 +92,14 @@ def where_time_goes(kernel_ns: int, categories: Sequence[CategoryTime], basis: B
     return f"Of {format_ns(kernel_ns)} of {whole}, {_join(takes)}."
 
 
+_CAUSES: Final = {
+    "host_late": "the host is late",
+    "sync": "the host waits for the GPU",
+    "launch_latency": "work is launched and has not begun",
+    "profiler": "the profiler is at work",
+}
+
+
 def idle(result: Analysis) -> str | None:
     """Return how idle the GPU was and how to read that; null without GPU activity."""
     time = result.time
@@ -101,11 +110,22 @@ def idle(result: Analysis) -> str | None:
     summed = ", summed over them" if several else ""
     span = f"the {format_ns(time.span_ns)} between first and last activity{summed}"
     if result.corrected is not None:
-        return _idle_without_profiler(result, result.corrected)
+        return _idle_without_profiler(result, result.corrected) + _mostly(result)
     if time.idle_ns <= 0:
         return f"{who} never idle in {span}."
     share = format_share(share_of(time.idle_ns, time.span_ns))
-    return f"{who} idle for {format_ns(time.idle_ns)} ({share}) of {span}. {_DILATION}"
+    idle_for = f"{who} idle for {format_ns(time.idle_ns)} ({share}) of {span}."
+    return f"{idle_for}{_mostly(result)} {_DILATION}"
+
+
+def _mostly(result: Analysis) -> str:
+    """Return the largest cause of idle time as a sentence, nothing where none is known."""
+    causes, _, _ = causes_of(result)
+    largest = max(causes, key=lambda row: row.time_ns, default=None)
+    clause = None if largest is None else _CAUSES.get(largest.cause)
+    if largest is None or clause is None or not largest.time_ns:
+        return ""
+    return f" In {_whole(largest.time_share)} of the idle time {clause}."
 
 
 def _idle_without_profiler(result: Analysis, corrected: Corrected) -> str:

@@ -88,14 +88,14 @@ def test_measured_golden(golden: Callable[[str, str], None]) -> None:
 def test_idle_time_without_the_profiler_takes_the_place_of_the_trace_s() -> None:
     assert sentences.idle(build.measured()) == (
         "Without the profiler the GPU is idle 41% of 99.1 ms (measured; the trace itself shows "
-        "55%). Its repeats took 97.2 ms to 109 ms."
+        "55%). Its repeats took 97.2 ms to 109 ms. In 75% of the idle time the host is late."
     )
     corrected = build.measured().corrected
     assert corrected is not None
     once = replace(corrected, low_ns=corrected.wall_ns, high_ns=corrected.wall_ns)
     assert "repeats" not in (sentences.idle(build.measured(corrected=once)) or "")
     nothing = replace(corrected, idle_share=None, source="estimated")
-    assert "idle – of 99.1 ms (estimated;" in (
+    assert "idle about – of 99.1 ms (an estimate: 97.2 ms to 109 ms;" in (
         sentences.idle(build.measured(corrected=nothing)) or ""
     )
 

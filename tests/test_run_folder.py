@@ -76,7 +76,8 @@ def test_what_describes_the_file_stays_uncorrected(tmp_path: Path) -> None:
     inside, alone = tracekit.analyze(folder), tracekit.analyze(folder / "trace.json.gz")
     for name in ("time", "categories", "idle", "devices", "attention"):
         assert getattr(inside, name) == getattr(alone, name)
-    assert alone.corrected is None
+    assert alone.corrected is not None
+    assert alone.corrected.source == "estimated"
     assert alone.trace.warnings == ()
 
 
