@@ -38,7 +38,7 @@ from tracekit.collectors.workload import ModelOptions
 
 NAME: Final = "latte"
 DESCRIPTION: Final = (
-    "Latte-1: text to 16 frames of 512 px, latent diffusion in a transformer (1.06 B)"
+    "Latte-1: text to 16 frames of 512 px, diffusion transformer (1.06 B)"
 )
 
 TRANSFORMER: Final[dict[str, Any]] = {

@@ -18,7 +18,7 @@ from tracekit.collectors.models import sdxl
 from tracekit.collectors.models._pipeline import PipelineModel, PipelinePreset
 
 NAME: Final = "prod-image"
-DESCRIPTION: Final = "Stand-in for an unpublished production model: latent diffusion of SDXL's size"
+DESCRIPTION: Final = "Stand-in for an unpublished production model: of SDXL's size"
 
 _SDXL: Final = sdxl.PRESETS["base-1.0"]
 PRESETS: Final = {

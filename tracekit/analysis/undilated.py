@@ -107,13 +107,16 @@ def _paced_gaps(pace: Pace, scale: float, gaps: Gaps) -> tuple[IntArray, IntArra
 
 
 def _cost_of(pieces: Pieces, pace: Pace) -> FloatArray:
-    """Return what profiling cost in each piece, as much as in the time around its launch."""
+    """Return what profiling cost in each piece: an equal part of what it cost before the launch.
+
+    Pieces are cut where events begin and end, and each event costs about the same; a long piece
+    that holds none, a sleep say, owes no more than a short one.
+    """
     host = pace.host
     at = np.searchsorted(host.time_ns, pieces.host.start_ns, side="right")
     at = np.clip(at, 0, len(host.time_ns) - 1)
-    whole = np.maximum(1, host.gap_ns[at])
-    share = np.minimum(1.0, pieces.host.dur_ns / whole)
-    cost: FloatArray = host.cost_ns[at] * share
+    count = np.bincount(at, minlength=len(host.time_ns))
+    cost: FloatArray = host.cost_ns[at] / np.maximum(1, count[at])
     return cost
 
 
