@@ -37,9 +37,7 @@ from tracekit.collectors.models._text import (
 from tracekit.collectors.workload import ModelOptions
 
 NAME: Final = "latte"
-DESCRIPTION: Final = (
-    "Latte-1: text to 16 frames of 512 px, diffusion transformer (1.06 B)"
-)
+DESCRIPTION: Final = "Latte-1: text to 16 frames of 512 px, diffusion transformer (1.06 B)"
 
 TRANSFORMER: Final[dict[str, Any]] = {
     "num_attention_heads": 16,

@@ -12,7 +12,7 @@ from tracekit.analysis.causes import CAUSES, Gaps, Pieces, launch_points
 from tracekit.analysis.python_frames import PythonFrames
 from tracekit.classifying.table import KernelTable
 from tracekit.labels import PREFIX
-from tracekit.linking.codes import distinct_rows
+from tracekit.linking.codes import distinct_rows, sorted_distinct
 from tracekit.linking.labels import labels_at
 from tracekit.linking.nesting import build_forest
 from tracekit.linking.stages import is_of_pytorch, stem_of
@@ -80,7 +80,7 @@ def blame_for(
     first, of = distinct_rows(columns)
     time_ns = np.zeros(len(first), np.int64)
     np.add.at(time_ns, of, pieces.host.dur_ns)
-    pairs = np.unique(of * (pieces.host.gap.max() + 1) + pieces.host.gap)
+    pairs = sorted_distinct(of * (pieces.host.gap.max() + 1) + pieces.host.gap)
     gaps = np.bincount(pairs // (pieces.host.gap.max() + 1), minlength=len(first))
     largest = np.lexsort((first, -time_ns))[:limit]
     return tuple(

@@ -31,7 +31,7 @@ def estimated_times(table: KernelTable, limit: int | None) -> Corrected | None:
     busy_ns = devices[0].busy_ns
     margin_ns = round(DEVICE_SHARE * busy_ns)
     idle_ns = max(0, usual - busy_ns)
-    found = undilated(table, COSTS, usual, idle_ns, limit)
+    found = undilated(table, COSTS, usual, idle_ns, limit, scale=1.0)
     recorded_ns = pace_of(table, device, COSTS).run().end_ns
     return Corrected(
         source="estimated",

@@ -57,15 +57,21 @@ def scale_for(pace: Pace, wall_ns: int) -> float:
 
 
 def undilated(
-    table: KernelTable, costs: EventCosts, wall_ns: int, idle_ns: int, limit: int | None
+    table: KernelTable,
+    costs: EventCosts,
+    wall_ns: int,
+    idle_ns: int,
+    limit: int | None,
+    scale: float | None = None,
 ) -> Undilated:
     """Return what the idle time of an unprofiled run consists of; the trace is of one device.
 
-    What comes before the first activity counts, since it is part of the wall time. What the paced
+    The costs are scaled by `scale`, null for the one at which the run takes `wall_ns`. What comes
+    before the first activity counts, since it is part of the wall time. What the paced
     run cannot explain is `unknown`: idle time beyond it, and what comes after the last activity.
     """
     pace = pace_of(table, int(table.device[0]), costs)
-    scale = scale_for(pace, wall_ns)
+    scale = scale_for(pace, wall_ns) if scale is None else scale
     gaps = _with_lead(find_gaps(table), table, int(pace.host.time_ns[0]))
     pieces = cut_by_cause(table, gaps)
     places = places_of(table, gaps, pieces)

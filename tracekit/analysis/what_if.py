@@ -51,7 +51,10 @@ def what_if(
     if table.linked.basis == "cpu" or len(np.unique(table.device)) != 1:
         return ()
     pace = pace_of(table, int(table.device[0]), costs)
-    scale = 0.0 if corrected is None else scale_for(pace, corrected.wall_ns)
+    scale = 0.0
+    if corrected is not None:
+        estimated = corrected.source == "estimated"
+        scale = 1.0 if estimated else scale_for(pace, corrected.wall_ns)
     rows = pace.device.rows
     stage, names = table.stages.stage[rows], table.stages.names
     base = _Base(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tracekit.linking.codes import sorted_distinct
 from tracekit.trace import AnyArray, CodeArray, IntArray
 
 
@@ -60,7 +61,7 @@ def cut(windows: Windows, thread: CodeArray, time_ns: IntArray) -> Windows:
 
 
 def _cut_thread(windows: Windows, time_ns: IntArray) -> Windows:
-    points = np.unique(_inside(windows, time_ns))
+    points = sorted_distinct(_inside(windows, time_ns))
     low = np.searchsorted(points, windows.start_ns, side="right")
     high = np.searchsorted(points, windows.end_ns, side="left")
     count = np.maximum(high - low, 0)
