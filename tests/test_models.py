@@ -250,6 +250,15 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_builder("llama")
 
 
+def test_a_library_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def importing(name: str) -> None:
+        raise ImportError("cannot import name 'WanPipeline' from 'diffusers'", name="diffusers")
+
+    monkeypatch.setattr("tracekit.collectors.models.import_model", importing)
+    with pytest.raises(MissingDependencyError, match="needs a newer diffusers.*WanPipeline"):
+        load_builder("wan")
+
+
 def test_the_registry_imports_nothing_heavy() -> None:
     code = (
         "import sys, tracekit.collectors.models, tracekit.collectors.workload;"

@@ -66,7 +66,7 @@ def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
     """Return the function that builds the model of this name, and first checks that it fits.
 
     Raises `UsageError` with the nearest name when there is no such model, and
-    `MissingDependencyError` when a library that it is made of is not installed.
+    `MissingDependencyError` when a library that it is made of is not installed, or too old.
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1, cutoff=0.4)
@@ -80,6 +80,13 @@ def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
             raise
         raise MissingDependencyError(
             f"{name} needs {library}: pip install 'gpu-tracekit[collect]'"
+        ) from error
+    except ImportError as error:
+        library = (error.name or "").split(".")[0]
+        if library not in _LIBRARIES:
+            raise
+        raise MissingDependencyError(
+            f"{name} needs a newer {library}: pip install -U {library} ({error.msg.splitlines()[0]})"
         ) from error
 
     def build(options: ModelOptions) -> Workload:
