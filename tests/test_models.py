@@ -255,7 +255,7 @@ def test_a_library_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         raise ImportError("cannot import name 'WanPipeline' from 'diffusers'", name="diffusers")
 
     monkeypatch.setattr("tracekit.collectors.models.import_model", importing)
-    with pytest.raises(MissingDependencyError, match="needs a newer diffusers.*WanPipeline"):
+    with pytest.raises(MissingDependencyError, match=r"needs a newer diffusers.*WanPipeline"):
         load_builder("wan")
 
 

@@ -85,8 +85,9 @@ def load_builder(name: str) -> Callable[[ModelOptions], Workload]:
         library = (error.name or "").split(".")[0]
         if library not in _LIBRARIES:
             raise
+        why = str(error).splitlines()[0]
         raise MissingDependencyError(
-            f"{name} needs a newer {library}: pip install -U {library} ({error.msg.splitlines()[0]})"
+            f"{name} needs a newer {library}: pip install -U {library} ({why})"
         ) from error
 
     def build(options: ModelOptions) -> Workload:
