@@ -32,11 +32,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.loading": BASE | {"tracekit.trace"},
     "tracekit.caching": BASE | {"tracekit.trace", "tracekit.output", "tracekit.runfolder"},
     "tracekit.linking": BASE | {"tracekit.trace"},
-    "tracekit.classifying": BASE | {"tracekit.trace", "tracekit.linking"},
+    "tracekit.costing": BASE | {"tracekit.trace", "tracekit.linking"},
+    "tracekit.classifying": BASE | {"tracekit.trace", "tracekit.linking", "tracekit.costing"},
     "tracekit.analysis": BASE
     | {
         "tracekit.trace",
         "tracekit.linking",
+        "tracekit.costing",
         "tracekit.classifying",
         "tracekit.results",
         "tracekit.validation_results",

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracekit.categories import CATEGORIES, EVIDENCES
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.costing.operations import Operations, operations
 from tracekit.linking.link import PHASES, Linked
 from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, AnyArray, FloatArray, IntArray, SmallArray
@@ -155,6 +156,11 @@ class KernelTable:
             return self.linked.phase
         return np.where(donated.phase >= 0, donated.phase, self.linked.phase)
 
+    @cached_property
+    def operations(self) -> Operations:
+        """What operation each row works for; FLOPs and bytes stand on its longest kernel."""
+        return operations(self.linked)
+
     def name_at(self, row: int) -> str | None:
         """Return the name of one row."""
         return self.linked.trace.text(int(self.linked.name[row]))
@@ -225,8 +231,8 @@ class KernelTable:
             "op": _texts(self.op, self.op_names),
             "launch_start_ns": _integers(_launch(calls.start_ns, linked.launch)),
             "launch_dur_ns": _integers(_launch(calls.dur_ns, linked.launch)),
-            "flops": _integers(np.full(count, NULL, np.int64)),
-            "bytes": _integers(self._of_activity("size_bytes")),
+            "flops": _integers(self.operations.flops),
+            "bytes": _integers(self.operations.bytes_),
         }
 
 
