@@ -104,7 +104,8 @@ def _ancestors(parent: IntArray, rows: IntArray) -> BoolArray:
 def _op_costs(linked: Linked) -> _OpCosts:
     """Return the costs of all ops; each distinct call is looked at once."""
     ops, strings = linked.trace.ops, linked.trace.strings
-    bases = {code: base_name(linked.trace.text(code) or "") for code in np.unique(ops.name).tolist()}
+    names = np.unique(ops.name).tolist()
+    bases = {code: base_name(linked.trace.text(code) or "") for code in names}
     is_known = np.zeros(len(strings) + 1, np.bool_)
     is_known[[code for code, base in bases.items() if base is not None]] = True
     rows = np.flatnonzero(is_known[ops.name] & (ops.input_dims >= 0))

@@ -12,10 +12,15 @@ from typing import Final
 
 from tracekit.costing.op_call import DTYPE_BYTES, Cost, OpCall, Shape, sized, total
 
-_COMPARISONS: Final = frozenset(
-    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite".split()
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_COMPARISONS: Final = _names(
+    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite"
 )
-_POINTWISE: Final = _COMPARISONS | frozenset(
+_POINTWISE: Final = _COMPARISONS | _names(
     """
     add sub rsub mul div true_divide floor_divide remainder fmod pow neg abs sign exp exp2 expm1
     log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh erf
@@ -25,26 +30,26 @@ _POINTWISE: Final = _COMPARISONS | frozenset(
     threshold square nan_to_num tril triu flip roll gelu_backward silu_backward tanh_backward
     sigmoid_backward threshold_backward leaky_relu_backward elu_backward hardtanh_backward
     hardswish_backward softplus_backward native_dropout_backward xlogy polar angle
-    """.split()
+    """
 )
-_LIKE_FIRST: Final = frozenset(
+_LIKE_FIRST: Final = _names(
     """
     _softmax _log_softmax _softmax_backward_data _log_softmax_backward_data cumsum cumprod
     native_layer_norm native_group_norm native_batch_norm cudnn_batch_norm miopen_batch_norm
     _batch_norm_with_update _native_batch_norm_legit _fused_rms_norm native_layer_norm_backward
     native_group_norm_backward native_batch_norm_backward cudnn_batch_norm_backward
     _fused_rms_norm_backward logcumsumexp
-    """.split()
+    """
 )
 """The largest result has the shape of the first input; statistics are left out."""
-_REDUCTIONS: Final = frozenset(
+_REDUCTIONS: Final = _names(
     """
     sum mean max min amax amin prod norm linalg_vector_norm var std argmax argmin any all
     logsumexp nansum
-    """.split()
+    """
 )
-_WRITES: Final = frozenset(
-    "fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_ log_normal_ geometric_".split()
+_WRITES: Final = _names(
+    "fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_ log_normal_ geometric_"
 )
 _UPSAMPLING: Final = frozenset(
     f"{'_' * aa}upsample_{kind}{'_aa' * aa}"
@@ -158,7 +163,7 @@ def _gather(call: OpCall) -> int | None:
 
 
 def _upsampling(call: OpCall) -> int | None:
-    """The result has the output size that is given, as the second argument or by factors."""
+    """Read all, write the size that is given as the second argument; factors are not looked at."""
     shape, sizes = call.shape(0), call.integers(1)
     if shape is None or not sizes or len(sizes) != len(shape) - 2:
         return None
