@@ -70,6 +70,7 @@ KNOWN: list[tuple[str, list[Any], int | None, int | None]] = [
     ("aten::constant_pad_nd", [b(2, 4), "[1, 1]", "0"], None, 2 * (8 + 12)),
     ("aten::native_dropout", [b(4), "0.1", "True"], None, 8 + 8 + 4),
     ("triton_poi_fused_add_0", [b(4), b(4), "4"], None, 16),
+    ("triton_per_fused_embedding_norm_0", [([6], LONG), b(99, 8), b(6, 8), "6", "8"], None, 240),
 ]
 
 

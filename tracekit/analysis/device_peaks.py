@@ -72,14 +72,14 @@ _DEVICES: Final[tuple[tuple[str, Peaks], ...]] = (
         "L40S", (None, 91.6, 183, 362.05, 362.05, 733, 733), 864, 96, "NVIDIA L40S data sheet")),
     (r"L4", _device(
         "L4", (None, 30.3, 60, 121, 121, 242.5, 242.5), 300, 48, "NVIDIA L4 data sheet")),
-    (r"RTX 4090", _device(
+    (r"RTX 4090$", _device(
         "RTX 4090", (1.29, 82.6, 82.6, 165.2, 165.2, 330.3, 660.6), 1008, 72,
         "NVIDIA Ada GPU architecture white paper")),
-    (r"RTX 3090", _device(
+    (r"RTX 3090$", _device(
         "RTX 3090", (0.56, 35.6, 35.6, 71, 71, None, 284), 936, 6,
         "NVIDIA Ampere GA102 GPU architecture white paper")),
     (r"A10G", _device("A10G", (None, 35, 35, 70, 70, None, 140), 600, 6, "NVIDIA A10G data sheet")),
-    (r"V100-SXM", _device(
+    (r"V100-SXM\d", _device(
         "V100 SXM2", (7.8, 15.7, None, 125, None, None, None), 900, 6, _V100_SHEET)),
     (r"V100-PCIE", _device(
         "V100 PCIe", (7, 14, None, 112, None, None, None), 900, 6, _V100_SHEET)),

@@ -25,8 +25,9 @@ _TENSOR_CORES: Final = re.compile(r"tf32|nvjet|s1688|s16816|tensorop|fmha_cutlas
 """Names of kernels that do float32 products on tensor cores."""
 _HOST_COPY: Final = re.compile(r"HtoD|DtoH|HtoH|PtoP|DtoP|Peer", re.IGNORECASE)
 """Copies that the memory of one device does not bound."""
-_OFTEN_RESIDENT: Final = 4
-"""Times the cache up to which a good part of what an operation moves can still lie in it."""
+_RESIDENT: Final = 2
+"""Caches full of bytes that an operation need not move: of its inputs that the one before left in
+the cache, and of its results that are still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,16 +202,15 @@ def _above_roof(work: _Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
     if peaks is None or not fast.any():
         return ()
     by_memory = ~(work.peak_ns > work.spent_ns)
-    cache = peaks.cache_bytes or 0
-    bytes_ = work.bytes_
+    cache, bandwidth = peaks.cache_bytes or 0.0, peaks.bandwidth or np.nan
+    fits = work.bytes_ <= cache
+    moved_ns = (work.bytes_ - _RESIDENT * cache) / bandwidth * 1e9
+    partly = ~fits & (moved_ns <= work.spent_ns)
     reasons = (
         ("arithmetic above the peak", fast & ~by_memory),
-        ("fits in the cache", fast & by_memory & (bytes_ <= cache)),
-        (
-            "partly in the cache",
-            fast & by_memory & (bytes_ > cache) & (bytes_ <= _OFTEN_RESIDENT * cache),
-        ),
-        ("larger than the cache", fast & by_memory & (bytes_ > _OFTEN_RESIDENT * cache)),
+        ("fits in the cache", fast & by_memory & fits),
+        ("partly in the cache", fast & by_memory & partly),
+        ("more than the cache explains", fast & by_memory & ~fits & ~partly),
     )
     return tuple(
         AboveRoof(

@@ -69,8 +69,20 @@ def traffic(call: OpCall) -> Cost | None:
 
 
 def traffic_of_triton(call: OpCall) -> Cost | None:
-    """Return the bytes of the tensors that a kernel of Inductor was given, results among them."""
-    moved = call.size_of_inputs()
+    """Return the bytes of the tensors that a kernel of Inductor was given, results among them.
+
+    The last arguments are the sizes of its grid of elements. A tensor that is larger, as one that
+    is sliced or looked up in, is read for no more elements than that.
+    """
+    numbers = [call.integers(at) for at in range(len(call.shapes)) if call.dtype(at) is None]
+    grid = [number[0] for number in numbers if number and len(number) == 1]
+    most = prod(grid) if grid and min(grid) > 0 else None
+    sizes = [
+        sized((prod(shape) if most is None else min(prod(shape), most),), call.dtype(at))
+        for at, shape in enumerate(call.shapes)
+        if shape or call.dtype(at)
+    ]
+    moved = total(*sizes)
     return None if not moved else Cost(None, moved, call.dtype(0))
 
 
