@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 import tracekit
 from builders import TraceBuilder
-from tracekit.analysis.device_peaks import TYPES, parse_peaks, peaks_of, with_override
+from tracekit.analysis.device_peaks import DEVICES, TYPES, parse_peaks, peaks_of, with_override
 from tracekit.cli import run
 from tracekit.errors import InputError, UsageError
 from tracekit.roofline_results import Roofline, RooflineRow
@@ -133,7 +133,7 @@ def test_float32_on_tensor_cores_has_their_peak(tmp_path: Path) -> None:
     [
         (1024, "fits in the cache"),
         (SIDE, "partly in the cache"),
-        (8192, "more than the cache explains"),
+        (8192, "inputs may be expanded"),
     ],
 )
 def test_operations_above_their_roof_say_why(side: int, why: str, tmp_path: Path) -> None:
@@ -201,6 +201,25 @@ def test_devices_are_known_by_the_names_of_their_drivers(
 )  # fmt: skip
 def test_devices_that_are_like_known_ones_are_unknown(name: str | None) -> None:
     assert peaks_of(name) is None
+
+
+def test_the_document_has_the_numbers_of_the_table() -> None:
+    document = (Path(__file__).parent.parent / "docs/roofline.md").read_text()
+    for _, peaks in DEVICES:
+        (line,) = (line for line in document.splitlines() if line.startswith(f"| {peaks.name} |"))
+        cells = [cell.strip().replace(",", "") for cell in line.strip("|").split("|")]
+        halves = {peaks.flops.get("float16"), peaks.flops.get("bfloat16")}
+        assert {_tera(cell) for cell in cells[4].split("/")} == halves
+        kinds = ("float64", "float32", "tf32", None, "float8", "int8")
+        for kind, cell in zip(kinds, cells[1:7], strict=True):
+            assert kind is None or peaks.flops.get(kind) == _tera(cell)
+        assert float(cells[7]) * 1e9 == peaks.bandwidth
+        assert float(cells[8]) * 1e6 == peaks.cache_bytes
+        assert cells[9] == peaks.source
+
+
+def _tera(cell: str) -> float | None:
+    return None if cell.strip() == "–" else pytest.approx(float(cell) * 1e12)
 
 
 def test_peaks_come_from_options_and_files(tmp_path: Path) -> None:

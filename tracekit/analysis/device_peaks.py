@@ -51,7 +51,7 @@ _H100_SHEET: Final = "NVIDIA H100 Tensor Core GPU data sheet and architecture wh
 _A100_SHEET: Final = "NVIDIA A100 Tensor Core GPU data sheet"
 _V100_SHEET: Final = "NVIDIA V100 Tensor Core GPU data sheet"
 
-_DEVICES: Final[tuple[tuple[str, Peaks], ...]] = (
+DEVICES: Final[tuple[tuple[str, Peaks], ...]] = (
     (r"A100.*80GB PCIe|A100-PCIE-80GB",
      _device("A100 80GB PCIe", _A100, 1935, 40, _A100_SHEET)),
     (r"A100.*80GB", _device("A100 80GB SXM", _A100, 2039, 40, _A100_SHEET)),
@@ -103,7 +103,7 @@ def peaks_of(device_name: str | None) -> Peaks | None:
     """
     if device_name is None or "MIG" in device_name:
         return None
-    for pattern, peaks in _DEVICES:
+    for pattern, peaks in DEVICES:
         if re.search(rf"(?<![A-Z0-9])(?:{pattern})(?![A-Z0-9])", device_name):
             return peaks
     return None

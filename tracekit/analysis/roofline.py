@@ -210,7 +210,7 @@ def _above_roof(work: _Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
         ("arithmetic above the peak", fast & ~by_memory),
         ("fits in the cache", fast & by_memory & fits),
         ("partly in the cache", fast & by_memory & partly),
-        ("more than the cache explains", fast & by_memory & ~fits & ~partly),
+        ("inputs may be expanded", fast & by_memory & ~fits & ~partly),
     )
     return tuple(
         AboveRoof(
