@@ -38,11 +38,11 @@ class Peaks:
 
 
 def _device(
-    name: str, tera: Sequence[float | None], gb_per_s: float, cache_mb: float, source: str
+    name: str, tera: Sequence[float | None], gb_per_s: float, cache_mib: float, source: str
 ) -> Peaks:
     """Return a row of the table; `tera` are TFLOP/s (int8: TOP/s) in the order of `TYPES`."""
     flops = {kind: value * _T for kind, value in zip(TYPES, tera, strict=True) if value}
-    return Peaks(name, flops, gb_per_s * _G, cache_mb * 1e6, source)
+    return Peaks(name, flops, gb_per_s * _G, cache_mib * 2**20, source)
 
 
 _A100: Final = (19.5, 19.5, 156, 312, 312, None, 624)
