@@ -268,3 +268,23 @@ def test_the_command_takes_peaks(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "of roof" not in text
     assert run(["analyze", path, "--peaks", "x=1"]) == 2
     assert "--peaks x: is none of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["dit", "sdxl-unet"])
+def test_replays_cost_what_their_eager_pass_costs(model: str) -> None:
+    traces = Path(__file__).parent.parent / "corpus/traces"
+    if not (traces / f"{model}.cudagraph").is_dir():
+        pytest.skip("the corpus is not here")
+    replayed, eager = (
+        tracekit.analyze(str(traces / f"{model}.{kind}")).roofline
+        for kind in ("cudagraph", "default")
+    )
+    assert replayed is not None
+    assert eager is not None
+    for ours, theirs in zip(replayed.by_category, eager.by_category, strict=True):
+        assert (ours.key, ours.operations, ours.flops) == (
+            theirs.key,
+            theirs.operations,
+            theirs.flops,
+        )
+        assert ours.bytes == theirs.bytes

@@ -51,7 +51,7 @@ class FromDonors:
     """What nodes of replayed graphs take from the kernels that they were found to be.
 
     `module` holds positions in `modules`, `op` in `ops`, `phase` in `PHASES`, all -1 where a row
-    has its own.
+    has its own. `operations` has operations numbered from 0, null where none were taken.
     """
 
     module: IntArray
@@ -59,6 +59,7 @@ class FromDonors:
     op: IntArray
     ops: tuple[str, ...]
     phase: SmallArray
+    operations: Operations | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,22 @@ class KernelTable:
 
     @cached_property
     def operations(self) -> Operations:
-        """What operation each row works for; FLOPs and bytes stand on its longest kernel."""
-        return operations(self.linked)
+        """What operation each row works for; FLOPs and bytes stand on its longest kernel.
+
+        Nodes of graphs have those of the kernels that they were found to be, numbered on behind
+        the ops of the trace.
+        """
+        own, donated = operations(self.linked), self.from_donors
+        given = None if donated is None else donated.operations
+        if given is None:
+            return own
+        taken = given.op >= 0
+        return Operations(
+            op=np.where(taken, len(self.linked.trace.ops) + given.op, own.op),
+            flops=np.where(taken, given.flops, own.flops),
+            bytes_=np.where(taken, given.bytes_, own.bytes_),
+            dtype=np.where(taken, given.dtype, own.dtype),
+        )
 
     def name_at(self, row: int) -> str | None:
         """Return the name of one row."""
