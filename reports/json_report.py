@@ -44,6 +44,11 @@ def _analysis(result: Analysis) -> dict[str, Any]:
     attention = fields["attention"]
     for view, key in (("by_axis", "axis"), ("by_kind", "kind")):
         attention[view] = [_renamed(row, "key", key) for row in attention[view]]
+    roofline = fields["roofline"]
+    if roofline is not None:
+        roofline["total"].pop("key")
+        for view, key in (("by_category", "category"), ("by_stage", "stage")):
+            roofline[view] = [_renamed(row, "key", key) for row in roofline[view]]
     return {"schema": fields.pop("schema"), **fields}
 
 

@@ -12,6 +12,7 @@ from tracekit.reports import sentences
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
 from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
+from tracekit.reports.roofline_table import roofline_table
 from tracekit.reports.sentences import plural
 from tracekit.reports.text_tables import (
     attention_table,
@@ -56,6 +57,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         devices_table(result.devices),
         _stages(result),
         attention_table(result.attention, basis),
+        roofline_table(result.roofline),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
         causes_table(result, width),

@@ -29,6 +29,7 @@ from tracekit.results import (
     TraceInfo,
     UnreadableInput,
 )
+from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
 from tracekit.units import share_of
 
 if TYPE_CHECKING:
@@ -165,6 +166,45 @@ def stage(
     return replace(row, **changes)
 
 
+def achieved(
+    key: str | None, time_ns: int, flops: int | None, bytes_: int, **changes: Any
+) -> RooflineRow:
+    """A row of a device of 1 PFLOP/s and 3 TB/s, all of whose kernels have known costs."""
+    ideal_ns = max((flops or 0) / 1e6, bytes_ / 3e3)
+    row = RooflineRow(
+        key=key,
+        operations=100,
+        uncounted=0,
+        time_ns=time_ns,
+        covered_ns=time_ns,
+        flops=flops,
+        bytes=bytes_,
+        flops_per_s=None if flops is None else flops / time_ns * 1e9,
+        bytes_per_s=bytes_ / time_ns * 1e9,
+        intensity=None if flops is None else flops / bytes_,
+        flops_share=None if flops is None else flops / 1e6 / time_ns,
+        roofline_share=ideal_ns / time_ns,
+    )
+    return replace(row, **changes)
+
+
+ROOFLINE = Roofline(
+    device="NVIDIA H100 80GB HBM3",
+    peaks=DevicePeaks({"bfloat16": 1e15}, 3e12, 50e6, "a data sheet"),
+    total=achieved(None, 58_500_312, 15_000 * 10**9, 60 * 10**9, covered_ns=57_500_312),
+    by_category=(
+        achieved("conv", 12_912_345, 5_000 * 10**9, 4 * 10**9),
+        achieved("linear", 24_101_020, 9_800 * 10**9, 30 * 10**9),
+        achieved("temporal_attention", 4_400_123, 200 * 10**9, 11 * 10**9),
+        achieved("norm", 3_120_456, None, 7 * 10**9),
+    ),
+    by_stage=(
+        achieved("denoise", 48_000_000, 14_000 * 10**9, 50 * 10**9),
+        achieved(None, 1_200_345, None, 10**9),
+    ),
+    above_roof=(AboveRoof("fits in the cache", 12, 40_000, 1.4),),
+)
+
 TYPICAL_TIMES = {
     "conv": (1_203, 12_912_345),
     "linear": (1_480, 24_101_020),
@@ -233,6 +273,7 @@ def typical(**changes: Any) -> Analysis:
             ),
         ),
         idle=IdleResult(CAUSES, BLAME, gaps, 1_804, len(gaps)),
+        roofline=ROOFLINE,
         left_out=(
             LeftOut(
                 "gpu_user_annotation",

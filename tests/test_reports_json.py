@@ -165,6 +165,10 @@ MUTATIONS: list[tuple[list[str | int], object]] = [
     (["idle", "gaps", 0, "time_ns"], None),
     (["idle", "gaps", 0, "cause"], "magic"),
     (["roofline"], []),
+    (["roofline", "by_category", 0, "category"], "convolution"),
+    (["roofline", "by_category", 0, "flops"], 1.5),
+    (["roofline", "by_stage", 0, "covered_ns"], None),
+    (["roofline", "total", "roofline_share"], -1.0),
     (["left_out", 0, "why"], None),
     (["left_out", 0, "time_ns"], "1"),
     (["evidence", 0, "evidence"], "magic"),
@@ -190,7 +194,9 @@ NULLABLE: list[list[str | int]] = [
     ["trace", "torch"], ["devices", 0, "device"], ["categories", 0, "time_share"],
     ["stages", 0, "stage"], ["stages", 0, "source"], ["stages", 0, "steps"],
     ["stages", 0, "traced_steps"], ["attention", "by_axis", 0, "axis"],
-    ["attention", "length_ratio"], ["idle", "gaps", 0, "device"],
+    ["attention", "length_ratio"], ["roofline"], ["roofline", "device"],
+    ["roofline", "by_category", 0, "flops_share"], ["roofline", "by_stage", 0, "stage"],
+    ["idle", "gaps", 0, "device"],
     ["idle", "gaps", 0, "stage"], ["idle", "gaps", 0, "cause"], ["left_out", 0, "time_ns"],
 ]  # fmt: skip
 

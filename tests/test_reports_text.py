@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +31,7 @@ from tracekit.results import (
     StageTime,
     TimeTotals,
 )
+from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -284,6 +285,14 @@ cause_rows = some(st.builds(CauseTime, causes, whole, maybe_share, whole))
 blame_rows = some(
     st.builds(Blame, causes, *[maybe_name] * 6, st.booleans(), time_ns=whole, gaps=whole)
 )
+rates = st.floats(0, 1e30)
+
+
+def achieved(key: st.SearchStrategy[str] | st.SearchStrategy[str | None]) -> Any:
+    maybe_rate = st.none() | rates
+    return st.builds(RooflineRow, key, *[whole] * 4, *[st.none() | whole] * 2, *[maybe_rate] * 5)
+
+
 analyses = st.builds(
     Analysis,
     trace=st.builds(
@@ -341,7 +350,16 @@ analyses = st.builds(
         whole,
         whole,
     ),
-    roofline=st.none(),
+    roofline=st.none()
+    | st.builds(
+        Roofline,
+        maybe_name,
+        st.builds(DevicePeaks, st.just({}), maybe_share, maybe_share, maybe_name),
+        achieved(maybe_name),
+        some(achieved(st.sampled_from(CATEGORIES))),
+        some(achieved(maybe_name)),
+        some(st.builds(AboveRoof, names, whole, whole, rates)),
+    ),
     left_out=some(st.builds(LeftOut, names, whole, st.none() | whole, names)),
 )
 

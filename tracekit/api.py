@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, fspath
@@ -86,11 +86,13 @@ def analyze(
     options: LoadOptions | None = None,
     *,
     list_all: bool = False,
+    peaks: Mapping[str, float] | None = None,
     cache: bool | Later = False,
 ) -> Analysis:
     """Return the analysis of one trace; `list_all` lists every gap instead of the 1,000 largest.
 
-    `cache` is as for `load`.
+    `peaks` are FLOP/s by type, `bandwidth` in bytes/s and `cache_bytes`, in place of those of the
+    device. `cache` is as for `load`.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def analyze(
         The path cannot be read, is no trace, or stands for several.
     """
     with _keeper(cache) as keeper:
-        return _analyze(_only_file(fspath(path)), options, list_all, keeper)
+        return _analyze(_only_file(fspath(path)), options, keeper, list_all, peaks)
 
 
 def analyze_all(
@@ -106,12 +108,13 @@ def analyze_all(
     options: LoadOptions | None = None,
     *,
     list_all: bool = False,
+    peaks: Mapping[str, float] | None = None,
     cache: bool | Later = False,
 ) -> Analysis | AnalysisSet:
     """Return the analysis of one trace, or of several with their sums.
 
-    Of several inputs those that cannot be used are listed in `overall.unreadable`. `cache` is as
-    for `load`.
+    Of several inputs those that cannot be used are listed in `overall.unreadable`. The rest is as
+    for `analyze`.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def analyze_all(
                 continue
             for file in files:
                 try:
-                    analyses.append(_analyze(file, options, list_all, keeper))
+                    analyses.append(_analyze(file, options, keeper, list_all, peaks))
                 except InputError as error:
                     give_up(file.path, error)
     if not analyses:
@@ -171,10 +174,15 @@ def kernel_tables(
 
 
 def _analyze(
-    file: TraceFile, options: LoadOptions | None, list_all: bool, keeper: Later | None
+    file: TraceFile,
+    options: LoadOptions | None,
+    keeper: Later | None,
+    list_all: bool,
+    peaks: Mapping[str, float] | None,
 ) -> Analysis:
     table = _table(file, options, keeper)
-    return analyze_table(table, beside=_beside(file, table, options, keeper), list_all=list_all)
+    beside = _beside(file, table, options, keeper)
+    return analyze_table(table, beside=beside, list_all=list_all, peaks=peaks)
 
 
 def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:

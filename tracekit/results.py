@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from tracekit.roofline_results import Roofline
+
 SCHEMA: Final = "tracekit.analysis/1"
 """Name and version of the JSON that `tracekit analyze --format json` writes."""
 
@@ -330,7 +332,7 @@ class Analysis:
     stages: tuple[StageTime, ...]
     attention: AttentionResult
     idle: IdleResult
-    roofline: dict[str, Any] | None
+    roofline: Roofline | None
     overlap: tuple[Overlap, ...] = ()
     blocks: tuple[dict[str, Any], ...] = ()
     what_if: tuple[WhatIf, ...] = ()

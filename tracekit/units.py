@@ -12,6 +12,7 @@ _SMALLEST: Final = 1000
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kMGT]?)B?", re.IGNORECASE)
 _PREFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _TIME_STEPS: Final = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+_RATE_STEPS: Final = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _BYTE_STEPS: Final = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -27,6 +28,21 @@ def format_bytes(size_bytes: int | None) -> str:
     if size_bytes is None:
         return MISSING
     return _scaled(size_bytes, _BYTE_STEPS, "B")
+
+
+def format_rate(per_s: float | None, unit: str) -> str:
+    """Return an amount a second with three significant digits and an SI prefix: 989 TFLOP/s."""
+    if per_s is None:
+        return MISSING
+    steps = tuple((size, f"{prefix}{unit}/s") for size, prefix in _RATE_STEPS)
+    return _scaled(round(per_s), steps, f"{unit}/s")
+
+
+def format_intensity(flops_per_byte: float | None) -> str:
+    """Return FLOPs a byte with three significant digits, thousands as whole numbers."""
+    if flops_per_byte is None:
+        return MISSING
+    return f"{flops_per_byte:,.0f}" if flops_per_byte >= 99.95 else _three_digits(flops_per_byte)
 
 
 def format_share(share: float | None) -> str:

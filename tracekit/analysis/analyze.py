@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from tracekit.analysis.estimated import estimated_times
 from tracekit.analysis.idle import LISTED_GAPS, idle_time
 from tracekit.analysis.overlap import overlaps
 from tracekit.analysis.profiler_costs import COSTS
+from tracekit.analysis.roofline import roofline
 from tracekit.analysis.stages import stage_times, with_true_steps
 from tracekit.analysis.undilated import undilated
 from tracekit.analysis.what_if import what_if
@@ -44,12 +45,16 @@ _TOP_KERNELS = 50
 
 
 def analyze_table(
-    table: KernelTable, *, beside: RunBeside | None = None, list_all: bool = False
+    table: KernelTable,
+    *,
+    beside: RunBeside | None = None,
+    list_all: bool = False,
+    peaks: Mapping[str, float] | None = None,
 ) -> Analysis:
     """Return everything that is known of one classified trace.
 
     `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
-    gap instead of the largest.
+    gap instead of the largest; `peaks` stand for those of the device (as `parse_peaks` has them).
     """
     limit = None if list_all else LISTED_GAPS
     devices, stages = device_times(table), stage_times(table)
@@ -75,7 +80,7 @@ def analyze_table(
         stages=stages,
         attention=attention_times(table),
         idle=idle,
-        roofline=None,
+        roofline=roofline(table, trace.device_name, peaks or {}),
         overlap=overlaps(table),
         what_if=bounds,
         advice=advice(bounds, idle, corrected),

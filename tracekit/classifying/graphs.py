@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import ATTENTION, CODE_OF, EVIDENCES, TEMPORAL_ATTENTION, WEAK_EVIDENCES
+from tracekit.classifying.donated_costs import DonatedCosts
 from tracekit.classifying.donors import BETWEEN, KIND, NONE, SURE, Donor, Found, Numbers
 from tracekit.classifying.table import FromDonors, KernelTable
 from tracekit.linking.replays import replay_of
@@ -230,6 +231,7 @@ class _Changed:
     phase: SmallArray
     texts: dict[str, tuple[str, ...]]
     codes: dict[str, IntArray]
+    costs: DonatedCosts
 
     @classmethod
     def of(cls, table: KernelTable, nodes: IntArray) -> _Changed:
@@ -260,6 +262,7 @@ class _Changed:
                 "module": before.module.copy(),
                 "op": before.op.copy(),
             },
+            costs=DonatedCosts.nothing(len(table)),
         )
 
     def take(self, donor: Donor, found: Found) -> None:
@@ -285,6 +288,9 @@ class _Changed:
             ("op", given.op_names, given.op, is_one),
         ):
             self._take_text(name, texts, np.where(known, code[partner], -1), rows)
+        # Copies have their own size, whatever stood in their place.
+        is_one &= self.old.linked.trace.activities.kind[rows] == 0
+        self.costs.take(donor.number, given.operations, rows[is_one], partner[is_one])
 
     def _judged(
         self, given: KernelTable, at: IntArray, found: Found
@@ -333,6 +339,7 @@ class _Changed:
                 op=self.codes["op"],
                 ops=self.texts["op"],
                 phase=self.phase,
+                operations=self.costs.numbered(self.old.linked.trace.activities.correlation),
             ),
         )
 

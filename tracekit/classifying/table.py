@@ -10,6 +10,7 @@ import numpy as np
 
 from tracekit.categories import CATEGORIES, EVIDENCES
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.costing.operations import Operations, operations
 from tracekit.linking.link import PHASES, Linked
 from tracekit.linking.stages import Stages
 from tracekit.trace import NULL, AnyArray, FloatArray, IntArray, SmallArray
@@ -50,7 +51,7 @@ class FromDonors:
     """What nodes of replayed graphs take from the kernels that they were found to be.
 
     `module` holds positions in `modules`, `op` in `ops`, `phase` in `PHASES`, all -1 where a row
-    has its own.
+    has its own. `operations` has operations numbered from 0, null where none were taken.
     """
 
     module: IntArray
@@ -58,6 +59,7 @@ class FromDonors:
     op: IntArray
     ops: tuple[str, ...]
     phase: SmallArray
+    operations: Operations | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,25 @@ class KernelTable:
             return self.linked.phase
         return np.where(donated.phase >= 0, donated.phase, self.linked.phase)
 
+    @cached_property
+    def operations(self) -> Operations:
+        """What operation each row works for; FLOPs and bytes stand on its longest kernel.
+
+        Nodes of graphs have those of the kernels that they were found to be, numbered on behind
+        the ops of the trace.
+        """
+        own, donated = operations(self.linked), self.from_donors
+        given = None if donated is None else donated.operations
+        if given is None:
+            return own
+        taken = given.op >= 0
+        return Operations(
+            op=np.where(taken, len(self.linked.trace.ops) + given.op, own.op),
+            flops=np.where(taken, given.flops, own.flops),
+            bytes_=np.where(taken, given.bytes_, own.bytes_),
+            dtype=np.where(taken, given.dtype, own.dtype),
+        )
+
     def name_at(self, row: int) -> str | None:
         """Return the name of one row."""
         return self.linked.trace.text(int(self.linked.name[row]))
@@ -225,8 +246,8 @@ class KernelTable:
             "op": _texts(self.op, self.op_names),
             "launch_start_ns": _integers(_launch(calls.start_ns, linked.launch)),
             "launch_dur_ns": _integers(_launch(calls.dur_ns, linked.launch)),
-            "flops": _integers(np.full(count, NULL, np.int64)),
-            "bytes": _integers(self._of_activity("size_bytes")),
+            "flops": _integers(self.operations.flops),
+            "bytes": _integers(self.operations.bytes_),
         }
 
 

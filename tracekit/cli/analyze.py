@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
 )
 @click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+@click.option(
+    "--peaks",
+    multiple=True,
+    metavar="FILE|KEY=VALUE",
+    help="Peaks of the device: FLOP/s by type (bfloat16=989e12), bandwidth in bytes/s, "
+    "cache_bytes; or a JSON file of them. Repeatable.",
+)
 @click.option("--all", "list_all", is_flag=True, help="List all gaps, not the 1,000 largest.")
 @load_options
 def analyze(
@@ -36,6 +43,7 @@ def analyze(
     format_: Format,
     output: Path | None,
     force: bool,
+    peaks: tuple[str, ...],
     list_all: bool,
     **loading: Any,
 ) -> None:
@@ -46,6 +54,7 @@ def analyze(
     """
     with keeper_for(loading) as keeper:
         with helpers_for(paths, loading):
+            from tracekit.analysis.device_peaks import parse_peaks
             from tracekit.api import analyze_all
             from tracekit.output import refuse_existing
             from tracekit.reports import renderer
@@ -54,7 +63,13 @@ def analyze(
             renderer(format_)
             if output is not None:
                 refuse_existing(output, force=force)
-            result = analyze_all(paths, options_from(loading), list_all=list_all, cache=keeper)
+            result = analyze_all(
+                paths,
+                options_from(loading),
+                list_all=list_all,
+                peaks=parse_peaks(peaks),
+                cache=keeper,
+            )
         _write(result, format_, output, force)
 
 
