@@ -16,6 +16,9 @@ import tracekit
 from benchmarks.document import replace_between
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.analysis.estimated import estimated_times
+from tracekit.analysis.idle import idle_pieces
+from tracekit.analysis.pacing import pace_of_one_device
+from tracekit.analysis.profiler_costs import COSTS
 from tracekit.errors import TracekitError
 from tracekit.runfolder import RICH_PASS, TIMING
 
@@ -49,7 +52,12 @@ def compared(run: Path) -> dict[str, Any] | None:
         return None
     timing = json.loads((run / TIMING).read_text())
     timing = timing.get("traced") or timing
-    estimate = estimated_times(tracekit.kernels(run / RICH_PASS), 1)
+    table = tracekit.kernels(run / RICH_PASS)
+    pace = pace_of_one_device(table, COSTS)
+    if pace is None:
+        return None
+    found = idle_pieces(table, int(pace.host.time_ns[0]))
+    estimate = estimated_times(table, pace, found, 1)
     if estimate is None or timing.get("median_wall_ms") is None:
         return None
     low, high = estimate.low_ns, estimate.high_ns

@@ -10,6 +10,7 @@ import result_builders as build
 import tracekit
 from builders import SLEEPER, RunBuilder, TraceBuilder
 from tracekit.analysis.advice import advice
+from tracekit.analysis.pacing import pace_of
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.what_if import what_if
 from tracekit.results import Analysis, CauseTime, IdleResult, WhatIf
@@ -26,7 +27,8 @@ def analyzed(path: Path) -> Analysis:
 
 def bounds(path: Path) -> dict[tuple[str, str], WhatIf]:
     """Bounds of a trace as it is, with all that the profiler costs."""
-    found = what_if(tracekit.kernels(path), None, COSTS)
+    table = tracekit.kernels(path)
+    found = what_if(table, pace_of(table, 0, COSTS), 0.0)
     return {(row.name, row.scope): row for row in found}
 
 

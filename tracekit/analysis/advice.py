@@ -46,10 +46,10 @@ def _graph(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
     whole = next((row for row in rows if row.scope == RUN), None)
     if whole is None or whole.speedup < _LEAST_SPEEDUP:
         return
-    saved = {row.scope: row.wall_ns * (row.speedup - 1) for row in rows if row.scope != RUN}
+    saved = {row.scope: _saved_ns(row) for row in rows if row.scope != RUN}
     best = max(saved, key=lambda scope: saved[scope], default=None)
     chosen, wall_ns = whole, whole.wall_ns
-    if best is not None and saved[best] >= _LEAST_OF_GRAPH * saved_by(whole):
+    if best is not None and saved[best] >= _LEAST_OF_GRAPH * _saved_ns(whole):
         chosen = next(row for row in rows if row.scope == best)
         wall_ns = base_ns - round(saved[best])
     what = "it" if chosen.scope == RUN else chosen.scope
@@ -64,7 +64,7 @@ def _graph(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
         )
 
 
-def saved_by(bound: WhatIf) -> float:
+def _saved_ns(bound: WhatIf) -> float:
     """Return the time in ns that a bound saves."""
     return bound.wall_ns * (bound.speedup - 1)
 

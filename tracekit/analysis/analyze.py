@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from tracekit.analysis.advice import advice
 from tracekit.analysis.attention import attention_times
 from tracekit.analysis.breakdown import (
@@ -18,13 +16,14 @@ from tracekit.analysis.breakdown import (
     total_time,
 )
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
-from tracekit.analysis.estimated import estimated_times
-from tracekit.analysis.idle import LISTED_GAPS, idle_time
+from tracekit.analysis.estimated import ESTIMATED_SCALE, estimated_times
+from tracekit.analysis.idle import LISTED_GAPS, idle_pieces, idle_time
 from tracekit.analysis.overlap import overlaps
+from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.roofline import roofline
 from tracekit.analysis.stages import stage_times, with_true_steps
-from tracekit.analysis.undilated import undilated
+from tracekit.analysis.undilated import scale_for, undilated
 from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
@@ -33,11 +32,13 @@ from tracekit.results import (
     Basis,
     CategoryTime,
     Corrected,
+    IdleResult,
     LeftOut,
     Overall,
     TimeTotals,
     TraceInfo,
     UnreadableInput,
+    WhatIf,
 )
 from tracekit.units import share_of
 
@@ -60,14 +61,10 @@ def analyze_table(
     devices, stages = device_times(table), stage_times(table)
     correction = Correction(None, (), ())
     warnings: tuple[str, ...] = ()
-    if beside is None:
-        corrected = estimated_times(table, limit)
-    else:
+    if beside is not None:
         correction = measured_times(table, stages, beside)
         stages, warnings = with_true_steps(stages, beside.record.manifest)
-        corrected = _with_causes(table, correction.corrected, limit)
-    idle = idle_time(table, limit)
-    bounds = what_if(table, corrected, COSTS)
+    idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
@@ -88,14 +85,27 @@ def analyze_table(
     )
 
 
-def _with_causes(
-    table: KernelTable, corrected: Corrected | None, limit: int | None
-) -> Corrected | None:
-    """Say what the idle time of the unprofiled run consists of, where one device did the work."""
-    if corrected is None or len(np.unique(table.device)) != 1:
-        return corrected
-    found = undilated(table, COSTS, corrected.wall_ns, corrected.idle_ns, limit)
-    return replace(corrected, by_cause=found.by_cause, blame=found.blame)
+def _idle(
+    table: KernelTable, measured: Corrected | None, is_alone: bool, limit: int | None
+) -> tuple[IdleResult, Corrected | None, tuple[WhatIf, ...]]:
+    """Return idle time as it is, without the profiler, and what removing a cause would give.
+
+    Only the work of a single device is paced anew. What nothing was measured of is estimated if the
+    trace is alone, not where a run folder lacks its times.
+    """
+    pace = pace_of_one_device(table, COSTS)
+    if pace is None:
+        return idle_time(table, idle_pieces(table), limit), measured, ()
+    found = idle_pieces(table, int(pace.host.time_ns[0]))
+    scale, corrected = 0.0, measured
+    if measured is not None:
+        scale = scale_for(pace, measured.wall_ns)
+        causes = undilated(table, pace, scale, found, measured.idle_ns, limit)
+        corrected = replace(measured, by_cause=causes.by_cause, blame=causes.blame)
+    elif is_alone:
+        corrected = estimated_times(table, pace, found, limit)
+        scale = 0.0 if corrected is None else ESTIMATED_SCALE
+    return idle_time(table, found, limit), corrected, what_if(table, pace, scale)
 
 
 def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:

@@ -39,6 +39,11 @@ class Places:
     python: IntArray
     caller: IntArray
 
+    def take(self, rows: IntArray) -> Places:
+        """Return the places of the pieces at these positions."""
+        stage, module, op, annotation, python, caller = (one[rows] for one in self.columns())
+        return Places(stage, module, self.modules, op, annotation, python, caller)
+
     def columns(self) -> tuple[IntArray, ...]:
         """Return what tells one culprit from another."""
         return self.stage, self.module, self.op, self.annotation, self.python, self.caller
@@ -51,7 +56,7 @@ def places_of(table: KernelTable, gaps: Gaps, pieces: Pieces) -> Places:
     """
     thread, time_ns = pieces.host.thread, pieces.host.start_ns.copy()
     launch_thread, launched_ns = launch_points(table, gaps)
-    waited = np.isin(pieces.cause, [CAUSES.index("launch_latency")])
+    waited = pieces.cause == CAUSES.index("launch_latency")
     time_ns[waited] = launched_ns[pieces.host.gap[waited]]
     thread = np.where(waited, launch_thread[pieces.host.gap], thread).astype(np.int32)
     known = (thread >= 0) & (time_ns != NULL)

@@ -46,6 +46,19 @@ class Gaps:
         """End of each gap in ns."""
         return self.start_ns + self.dur_ns
 
+    def take(self, rows: slice) -> Gaps:
+        """Return a part of the gaps."""
+        return Gaps(self.start_ns[rows], self.dur_ns[rows], self.before[rows], self.after[rows])
+
+    def followed_by(self, start_ns: int, end_ns: int, row: int) -> Gaps:
+        """Return the gaps and one more, which ends with a row that has none before it."""
+        return Gaps(
+            np.append(self.start_ns, start_ns),
+            np.append(self.dur_ns, end_ns - start_ns),
+            np.append(self.before, row),
+            np.append(self.after, row),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
@@ -60,6 +73,10 @@ class Pieces:
 
     def __len__(self) -> int:
         return len(self.host)
+
+    def take(self, rows: IntArray) -> Pieces:
+        """Return the pieces at these positions."""
+        return Pieces(self.host.take(rows), self.cause[rows])
 
 
 def find_gaps(table: KernelTable) -> Gaps:

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from tracekit.analysis.breakdown import device_times
-from tracekit.analysis.pacing import pace_of
-from tracekit.analysis.profiler_costs import COSTS, DEAREST, DEVICE_SHARE, LEAST
+from tracekit.analysis.idle import IdlePieces
+from tracekit.analysis.pacing import Pace
+from tracekit.analysis.profiler_costs import DEAREST, DEVICE_SHARE, LEAST
 from tracekit.analysis.undilated import undilated
 from tracekit.classifying.table import KernelTable
 from tracekit.results import Corrected
 from tracekit.units import share_of
 
+ESTIMATED_SCALE: Final = 1.0
+"""The usual costs are removed as they are."""
 
-def estimated_times(table: KernelTable, limit: int | None) -> Corrected | None:
+
+def estimated_times(
+    table: KernelTable, pace: Pace, found: IdlePieces, limit: int | None
+) -> Corrected | None:
     """Return wall, busy and idle time of the run without a profiler, as a range.
 
-    The run is paced anew with the host relieved of what profiling its events costs: at usual costs,
-    at the least and at the most that were measured (`profiler_costs`); the range is wider by what
-    the device's own time differs from run to run. Null without GPU activity,
-    without host events, or with several devices.
+    The run is paced anew (`pace` has the usual costs) with the host relieved of what profiling its
+    events costs: at usual costs, at the least and at the most that were measured
+    (`profiler_costs`); the range is wider by what the device's own time differs from run to run.
+    Null where no launch is known.
     """
-    devices = device_times(table)
-    if table.linked.basis == "cpu" or len(devices) != 1 or not (table.linked.launch >= 0).any():
+    if not (table.linked.launch >= 0).any():
         return None
-    device = int(table.device[0])
     longest, usual, shortest = (
-        pace_of(table, device, costs).run(1.0).end_ns for costs in (LEAST, COSTS, DEAREST)
+        one.run(ESTIMATED_SCALE).end_ns for one in (pace.at(LEAST), pace, pace.at(DEAREST))
     )
-    busy_ns = devices[0].busy_ns
+    busy_ns = device_times(table)[0].busy_ns
     margin_ns = round(DEVICE_SHARE * busy_ns)
     idle_ns = max(0, usual - busy_ns)
-    found = undilated(table, COSTS, usual, idle_ns, limit, scale=1.0)
-    recorded_ns = pace_of(table, device, COSTS).run().end_ns
+    causes = undilated(table, pace, ESTIMATED_SCALE, found, idle_ns, limit)
     return Corrected(
         source="estimated",
         wall_ns=usual,
@@ -41,10 +46,10 @@ def estimated_times(table: KernelTable, limit: int | None) -> Corrected | None:
         busy_ns=busy_ns,
         idle_ns=idle_ns,
         idle_share=share_of(idle_ns, usual),
-        dilation=share_of(recorded_ns, usual),
-        by_cause=found.by_cause,
+        dilation=share_of(pace.run().end_ns, usual),
+        by_cause=causes.by_cause,
         method=_method(table),
-        blame=found.blame,
+        blame=causes.blame,
     )
 
 

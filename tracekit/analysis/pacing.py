@@ -15,7 +15,7 @@ that synchronize. With nothing changed the model gives the times of the trace, t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,10 @@ _NEVER_NS: Final = -(1 << 61)
 
 @dataclass(frozen=True, slots=True)
 class EventCosts:
-    """What a profiled event costs the host, in ns: ops, their shapes, calls, frames, labels."""
+    """What a profiled event costs the host, in ns: ops, their shapes, calls, frames, annotations.
+
+    The fields are in the order of the columns of `Host.events`.
+    """
 
     op: float
     shapes: float
@@ -47,12 +50,14 @@ class EventCosts:
 class Host:
     """The points at which the host issues work, or begins or ends to wait, in order.
 
-    `gap_ns[i]` is the time before point i that the host worked, 0 while it waited, and `cost_ns[i]`
-    what profiling took of it. `launches` and `waits`, `returns` are positions of points.
+    `gap_ns[i]` is the time before point i that the host worked, 0 while it waited, `events[i]` how
+    many events of each kind began in it, and `cost_ns[i]` what profiling them took of it. `waits`
+    and `returns` are positions of points.
     """
 
     time_ns: IntArray
     gap_ns: IntArray
+    events: IntArray
     cost_ns: FloatArray
     waits: IntArray
     returns: IntArray
@@ -107,12 +112,13 @@ class Pace:
         """Return the run with the cost of profiling removed `scale` times, other durations."""
         return _run(self, self.host.paced(scale), self._device(dur_ns))
 
+    def at(self, costs: EventCosts) -> Pace:
+        """Return the same with other costs of profiling."""
+        return replace(self, host=replace(self.host, cost_ns=self.host.events @ astuple(costs)))
+
     def without_waits(self, scale: float = 0.0) -> Paced:
         """Return the run where no call waits for the device."""
-        host = replace(self.host, waits=self.host.waits[:0], returns=self.host.returns[:0])
-        none = self.wait_after[:0]
-        bare = replace(self, host=host, wait_after=none, return_ns=none)
-        return _run(bare, self.host.paced(scale), self.device)
+        return _run(self._unwaiting(), self.host.paced(scale), self.device)
 
     def alone(self, pause_ns: int) -> Paced:
         """Return the run where the device never waits for the host, as in one graph of it all.
@@ -124,10 +130,12 @@ class Pace:
         nowhere = np.full(len(device.rows), -1, np.int64)
         offset = device.offset_ns - device.pause_ns + pause
         device = replace(device, point=nowhere, offset_ns=offset, pause_ns=pause, first_ns=0)
+        return _run(self._unwaiting(), np.zeros_like(self.host.time_ns), device)
+
+    def _unwaiting(self) -> Pace:
         host = replace(self.host, waits=self.host.waits[:0], returns=self.host.returns[:0])
         none = self.wait_after[:0]
-        bare = replace(self, host=host, wait_after=none, return_ns=none)
-        return _run(bare, np.zeros_like(self.host.time_ns), device)
+        return replace(self, host=host, wait_after=none, return_ns=none)
 
     def _device(self, dur_ns: IntArray | None) -> Device:
         """Return the device with activities of other lengths, what follows them moved alike."""
@@ -146,11 +154,19 @@ def pace_of(table: KernelTable, device: int, costs: EventCosts) -> Pace:
     threads = np.unique(table.linked.thread[rows]).astype(np.int64)
     threads = threads[threads >= 0]
     waits = _waits(trace, threads)
-    host, point_of_launch = _host(table, rows, waits, threads, costs)
+    host, point_of_launch = _host(table, rows, waits, threads)
     known = point_of_launch >= 0
     done = _device(table, rows, point_of_launch, host)
     wait_after, return_ns = _waited_for(host, done, table, known)
-    return Pace(host, done, wait_after, return_ns)
+    return Pace(host, done, wait_after, return_ns).at(costs)
+
+
+def pace_of_one_device(table: KernelTable, costs: EventCosts) -> Pace | None:
+    """Return the pace of a trace's device, null without GPU activity and with several devices."""
+    devices = np.unique(table.device)
+    if table.linked.basis == "cpu" or len(devices) != 1:
+        return None
+    return pace_of(table, int(devices[0]), costs)
 
 
 def _waits(trace: Trace, threads: IntArray) -> IntArray:
@@ -159,9 +175,9 @@ def _waits(trace: Trace, threads: IntArray) -> IntArray:
 
 
 def _host(
-    table: KernelTable, rows: IntArray, waits: IntArray, threads: IntArray, costs: EventCosts
+    table: KernelTable, rows: IntArray, waits: IntArray, threads: IntArray
 ) -> tuple[Host, IntArray]:
-    """Return the host, and the point of each activity's launch."""
+    """Return the host, with no cost of its events yet, and the point of each activity's launch."""
     linked, calls = table.linked, table.linked.trace.calls
     launches, of_row = np.unique(linked.launch[rows], return_inverse=True)
     has_none = len(launches) > 0 and launches[0] < 0
@@ -184,12 +200,10 @@ def _host(
     time_ns = times[order]
     gap_ns = np.diff(time_ns, prepend=time_ns[:1])
     gap_ns[left] = 0
-    events, costs_ns = _costs(linked.trace, threads, costs)
-    spent = np.append(0.0, np.cumsum(costs_ns))
-    cost_ns = np.diff(spent[np.searchsorted(events, time_ns, side="left")], prepend=0.0)
-    cost_ns[0] = 0.0
+    events = _events(linked.trace, threads, time_ns)
     point = np.where(of_row >= 0, np.append(place, -1)[1 + np.maximum(of_row, 0)], -1)
-    host = Host(time_ns, gap_ns, cost_ns, entered[by_time], left[by_time])
+    free = np.zeros(len(time_ns))
+    host = Host(time_ns, gap_ns, events, free, entered[by_time], left[by_time])
     return host, point
 
 
@@ -202,22 +216,17 @@ def first_ns(trace: Trace, threads: IntArray, start_ns: IntArray) -> int:
     return min(found)
 
 
-def _costs(trace: Trace, threads: IntArray, costs: EventCosts) -> tuple[IntArray, FloatArray]:
-    """Return when profiled events begin, sorted, and what each costs."""
-    times, spent = [], []
-    of_op = costs.op + (costs.shapes if (trace.ops.input_dims >= 0).any() else 0.0)
-    for events, cost in (
-        (trace.ops, of_op),
-        (trace.calls, costs.call),
-        (trace.frames, costs.frame),
-        (trace.annotations, costs.annotation),
-    ):
-        own = events.start_ns[np.isin(events.thread, threads)]
-        times.append(own)
-        spent.append(np.full(len(own), cost))
-    time_ns, cost_ns = np.concatenate(times), np.concatenate(spent)
-    order = np.argsort(time_ns, kind="stable")
-    return time_ns[order], cost_ns[order]
+def _events(trace: Trace, threads: IntArray, time_ns: IntArray) -> IntArray:
+    """Return how many events of each kind begin before each point and not before the last one."""
+    counts = []
+    for events in (trace.ops, trace.calls, trace.frames, trace.annotations):
+        begun = np.sort(events.start_ns[np.isin(events.thread, threads)])
+        counts.append(np.diff(np.searchsorted(begun, time_ns, side="left"), prepend=0))
+    has_shapes = bool((trace.ops.input_dims >= 0).any())
+    counts.insert(1, counts[0] * has_shapes)
+    columns = np.stack(counts, axis=1)
+    columns[0] = 0
+    return columns
 
 
 def _device(table: KernelTable, rows: IntArray, point: IntArray, host: Host) -> Device:
@@ -266,22 +275,23 @@ def _waited_for(
     row = np.where(last >= 0, order[np.maximum(last, 0)], -1) if len(order) else last
     issued = np.where(known, host.time_ns[np.maximum(device.point, 0)], start)
     row = np.where((row >= 0) & (issued[np.maximum(row, 0)] <= entered), row, -1)
-    in_turn = _parts(host, device)[np.maximum(row, 0)] <= np.arange(len(row)) if len(order) else row
+    part = np.maximum.accumulate(_waits_before(host, device))
+    in_turn = part[np.maximum(row, 0)] <= np.arange(len(row)) if len(order) else row
     row = np.where(in_turn, row, -1)
     done = np.where(row >= 0, end[np.maximum(row, 0)], entered)
     return row, returned - np.maximum(entered, done)
 
 
-def _parts(host: Host, device: Device) -> IntArray:
-    """Return after how many waits of the host each activity was issued, in the device's order."""
-    part: IntArray = np.searchsorted(host.waits, device.point, side="right")
-    return np.maximum.accumulate(part)
+def _waits_before(host: Host, device: Device) -> IntArray:
+    """Return after how many waits of the host each activity was issued."""
+    issued_in: IntArray = np.searchsorted(host.waits, device.point, side="right")
+    return issued_in
 
 
 def _run(pace: Pace, host_ns: IntArray, device: Device) -> Paced:
     """Let the host and the device go on in turn, from one wait of the host to the next."""
     host, count = pace.host, len(device.rows)
-    issued_in = np.searchsorted(host.waits, device.point, side="right")
+    issued_in = _waits_before(host, device)
     part = np.maximum.accumulate(issued_in)
     shifts = np.zeros(len(host.waits) + 1, np.int64)
     bounds = np.searchsorted(part, np.arange(len(host.waits) + 2))

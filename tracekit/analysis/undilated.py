@@ -12,9 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.analysis.blame import blame_for, places_of
-from tracekit.analysis.causes import CAUSES, Gaps, Pieces, cut_by_cause, find_gaps
-from tracekit.analysis.pacing import EventCosts, Pace, pace_of
+from tracekit.analysis.blame import blame_for
+from tracekit.analysis.causes import CAUSES, Gaps, Pieces
+from tracekit.analysis.idle import IdlePieces
+from tracekit.analysis.pacing import Pace
 from tracekit.analysis.windows import Windows
 from tracekit.classifying.table import KernelTable
 from tracekit.results import Blame, CauseTime
@@ -58,23 +59,19 @@ def scale_for(pace: Pace, wall_ns: int) -> float:
 
 def undilated(
     table: KernelTable,
-    costs: EventCosts,
-    wall_ns: int,
+    pace: Pace,
+    scale: float,
+    found: IdlePieces,
     idle_ns: int,
     limit: int | None,
-    scale: float | None = None,
 ) -> Undilated:
-    """Return what the idle time of an unprofiled run consists of; the trace is of one device.
+    """Return what the idle time of an unprofiled run, `idle_ns`, consists of.
 
-    The costs are scaled by `scale`, null for the one at which the run takes `wall_ns`. What comes
-    before the first activity counts, since it is part of the wall time. What the paced
-    run cannot explain is `unknown`: idle time beyond it, and what comes after the last activity.
+    `found` are the pieces of the trace, with the lead, which is part of a run's wall time. The
+    costs of profiling are removed `scale` times. What the paced run cannot explain is `unknown`:
+    idle time beyond it, and what comes after the last activity.
     """
-    pace = pace_of(table, int(table.device[0]), costs)
-    scale = scale_for(pace, wall_ns) if scale is None else scale
-    gaps = _with_lead(find_gaps(table), table, int(pace.host.time_ns[0]))
-    pieces = cut_by_cause(table, gaps)
-    places = places_of(table, gaps, pieces)
+    gaps, pieces = found.gaps, found.pieces
     late, latency = _paced_gaps(pace, scale, gaps)
     weights = _weights(pieces, scale * _cost_of(pieces, pace), len(gaps))
     time_ns = _shared_out(pieces, weights, late, latency)
@@ -83,18 +80,8 @@ def undilated(
         time_ns = _scaled(time_ns, idle_ns)
         left = 0
     scaled = Pieces(_lasting(pieces.host, time_ns), pieces.cause)
-    return Undilated(_by_cause(pieces, time_ns, left), blame_for(table, scaled, places, limit))
-
-
-def _with_lead(gaps: Gaps, table: KernelTable, begin_ns: int) -> Gaps:
-    """Return the gaps and, as the last one, the time before the first activity."""
-    start_ns = int(table.start_ns[0])
-    begin_ns = min(begin_ns, start_ns)
-    return Gaps(
-        np.append(gaps.start_ns, begin_ns),
-        np.append(gaps.dur_ns, start_ns - begin_ns),
-        np.append(gaps.before, 0),
-        np.append(gaps.after, 0),
+    return Undilated(
+        _by_cause(pieces, time_ns, left), blame_for(table, scaled, found.places, limit)
     )
 
 

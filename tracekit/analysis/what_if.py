@@ -8,11 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.analysis.pacing import EventCosts, Pace, Paced, pace_of
-from tracekit.analysis.undilated import scale_for
+from tracekit.analysis.pacing import Pace, Paced
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
-from tracekit.results import Corrected, WhatIf
+from tracekit.results import WhatIf
 from tracekit.trace import IntArray
 from tracekit.units import share_of
 
@@ -40,21 +39,12 @@ class _Base:
     walls: IntArray
 
 
-def what_if(
-    table: KernelTable, corrected: Corrected | None, costs: EventCosts
-) -> tuple[WhatIf, ...]:
-    """Return bounds for the run and its stages; none without GPU activity or of several devices.
+def what_if(table: KernelTable, pace: Pace, scale: float) -> tuple[WhatIf, ...]:
+    """Return bounds for the run and its stages.
 
-    Where the unprofiled wall time is known, that is what is sped up, else the trace as it is. A
-    stage lasts from the end of the activity before it to the end of its last one.
+    What is sped up is the run with the costs of profiling removed `scale` times, 0 for the trace as
+    it is. A stage lasts from the end of the activity before it to the end of its last one.
     """
-    if table.linked.basis == "cpu" or len(np.unique(table.device)) != 1:
-        return ()
-    pace = pace_of(table, int(table.device[0]), costs)
-    scale = 0.0
-    if corrected is not None:
-        estimated = corrected.source == "estimated"
-        scale = 1.0 if estimated else scale_for(pace, corrected.wall_ns)
     rows = pace.device.rows
     stage, names = table.stages.stage[rows], table.stages.names
     base = _Base(
