@@ -7,14 +7,13 @@ to try it without a GPU; then ``python -m benchmarks.collecting document FILE â€
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.collecting_document import document
+from benchmarks.measuring import run_measurement
 from benchmarks.tools import CHECKOUT, UnusableError
-from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,29 +24,14 @@ MODELS: Final = ("stable-diffusion", "llama", "make-a-video")
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write one JSON file, or write files into the documentation; return 0."""
     args = _parser().parse_args(argv)
+    if args.what != "document":
+        return run_measurement("benchmarks.collecting", lambda: _measured(args), args.output)
     try:
-        if args.what == "document":
-            document(args.files, args.docs)
-            return 0
-        # What was measured so far is in the file, whatever happens later.
-        text = ""
-        for found in _measured(args):
-            text = json.dumps(found, indent=1) + "\n"
-            if args.output:
-                _write(args.output, text)
-    except (UnusableError, TracekitError) as error:
+        document(args.files, args.docs)
+    except UnusableError as error:
         print(f"benchmarks.collecting: {error}", file=sys.stderr)
-        return error.code if isinstance(error, UnusableError) else error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    if not args.output:
-        sys.stdout.write(text)
+        return error.code
     return 0
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:

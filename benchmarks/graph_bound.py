@@ -12,15 +12,14 @@ import copy
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import tracekit
-from benchmarks.tools import UnusableError
+from benchmarks.measuring import run_measurement
 from tracekit.analysis.what_if import NO_LAUNCH_GAPS
-from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,32 +42,24 @@ _ROUNDS, _REPLAYS = 11, 10
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write one JSON file, and return 0."""
     args = _parser().parse_args(argv)
-    try:
-        body = _measured(args)
-    except (UnusableError, TracekitError) as error:
-        print(f"benchmarks.graph_bound: {error}", file=sys.stderr)
-        return error.code if isinstance(error, UnusableError) else error.exit_code
-    text = json.dumps(body, indent=1) + "\n"
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
-    return 0
+    return run_measurement("benchmarks.graph_bound", lambda: _measured(args), args.output)
 
 
-def _measured(args: argparse.Namespace) -> dict[str, Any]:
+def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what was measured so far, after each row."""
     from benchmarks.collecting_setup import build, dtype_of, surroundings
     from tracekit.collectors.environment import check_device
 
     check_device("cuda")
     args.device = "cuda"
-    rows = []
+    about = {"what": "graph-bound", **surroundings(), "dtype": dtype_of(args)}
+    rows: list[dict[str, Any]] = []
     for title, (model, options, part) in STEPS.items():
         workload = build(model, args, **options)
         step = last_call(workload.run, workload.modules[part])
         rows.append({"step": title, **_row(step)})
-        print(json.dumps(rows[-1]), flush=True)
-    return {"what": "graph-bound", **surroundings(), "dtype": dtype_of(args), "rows": rows}
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        yield {**about, "rows": rows}
 
 
 def last_call(run: Callable[[Any], object], module: torch.nn.Module) -> Step:

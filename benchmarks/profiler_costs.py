@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 import tracekit
-from benchmarks.tools import UnusableError
-from tracekit.errors import TracekitError
+from benchmarks.measuring import run_measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tracekit.collectors.workload import Workload
 
@@ -46,32 +45,25 @@ _RESAMPLES: Final = 2_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write one JSON file, and return 0."""
     args = _parser().parse_args(argv)
-    try:
-        body = _measured(args)
-    except (UnusableError, TracekitError) as error:
-        print(f"benchmarks.profiler_costs: {error}", file=sys.stderr)
-        return error.code if isinstance(error, UnusableError) else error.exit_code
-    text = json.dumps(body, indent=1) + "\n"
-    if args.output:
-        args.output.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
-    return 0
+    return run_measurement("benchmarks.profiler_costs", lambda: _measured(args), args.output)
 
 
-def _measured(args: argparse.Namespace) -> dict[str, Any]:
+def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield what was measured so far, after each row."""
     from benchmarks.collecting_setup import build, dtype_of, surroundings
     from tracekit.collectors.environment import check_device
 
     check_device(args.device)
+    about = {"what": "profiler-costs", **surroundings(), "dtype": dtype_of(args)}
     rows: list[dict[str, Any]] = []
     for title, (model, options) in WORKLOADS.items():
         changes = {key: value for key, value in options.items() if key == "preset" or not args.tiny}
         workload = build(model, args, **changes)
         walls, events = _walls(workload, args)
         rows.append({"run": title, "events": events, "walls_ms": walls, **costs(walls, events)})
-        print(json.dumps({key: rows[-1][key] for key in ("run", "events", "costs_ns")}), flush=True)
-    return {"what": "profiler-costs", **surroundings(), "dtype": dtype_of(args), "rows": rows}
+        shown = {key: rows[-1][key] for key in ("run", "events", "costs_ns")}
+        print(json.dumps(shown), file=sys.stderr, flush=True)
+        yield {**about, "rows": rows}
 
 
 def _walls(
