@@ -64,6 +64,15 @@ class PipelineCall:
     arguments: dict[str, Any]
     made_up: dict[str, str]
 
+    def shown(self) -> dict[str, Any]:
+        """Return the arguments that JSON can hold, those that were made up in words."""
+        plain = (str, int, float, list, dict, type(None))
+        return {
+            name: self.made_up.get(name, value)
+            for name, value in self.arguments.items()
+            if name in self.made_up or isinstance(value, plain)
+        }
+
 
 def call_of(pipeline: Any, options: PipelineOptions) -> PipelineCall:
     """Return what a pipeline is to be called with.

@@ -234,17 +234,12 @@ def _describe(pipeline: Any, call: PipelineCall, options: PipelineOptions) -> di
     """Return class, components, sizes and the call, as JSON."""
     modules = modules_of(pipeline)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in modules.items()}
-    inputs = {
-        name: call.made_up.get(name, value)
-        for name, value in call.arguments.items()
-        if name in call.made_up or isinstance(value, str | int | float | list | dict | None)
-    }
     scheduler = getattr(pipeline, "scheduler", None)
     whole = {
         **{name: _config(part) for name, part in modules.items()},
         "scheduler": {"class": type(scheduler).__name__, **_config(scheduler)},
         "pipeline": type(pipeline).__name__,
-        "inputs": {**inputs, "made_up": sorted(call.made_up)},
+        "inputs": {**call.shown(), "made_up": sorted(call.made_up)},
         "weights": options.path,
         "parameters": {**counts, "total": sum(counts.values())},
     }

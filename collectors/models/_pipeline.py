@@ -110,7 +110,7 @@ class PipelineModel:
             arguments["prompt"] = [PROMPT] * options.batch
             bare = replace(bare, batch=1)
         call = call_of(pipeline, PipelineOptions("", bare, None, arguments))
-        inputs = {"preset": name, "batch": options.batch, **_plain(call.arguments, call.made_up)}
+        inputs = {"preset": name, "batch": options.batch, **call.shown()}
         work = PipelineWork(pipeline, call, PipelineOptions("", bare))
         scheduler = getattr(pipeline, "scheduler", None)
         config = describe(modules_of(pipeline), inputs, options, assumed=preset.assumed)
@@ -188,15 +188,6 @@ def _given(options: ModelOptions, arguments: Mapping[str, tuple[str, ...]]) -> d
         for option, value in values.items()
         if value is not None
         for name in arguments[option]
-    }
-
-
-def _plain(arguments: Mapping[str, Any], made_up: Mapping[str, str]) -> dict[str, Any]:
-    shown = (str, int, float, list, dict, type(None))
-    return {
-        name: made_up.get(name, value)
-        for name, value in arguments.items()
-        if name in made_up or isinstance(value, shown)
     }
 
 
