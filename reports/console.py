@@ -24,6 +24,7 @@ DIM: Final = "dim"
 NOTE: Final = "yellow"
 HEADER: Final = "bold"
 
+_WIDEST_BAR: Final = 32
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
@@ -86,6 +87,11 @@ def table(*headers: str, wide: Sequence[int] = (0,), left: Sequence[int] = ()) -
             overflow="fold" if index in wide else "ellipsis",
         )
     return drawn
+
+
+def bar_width(spare: int) -> int:
+    """Return how many cells the longest bar may take of those that are to spare."""
+    return max(0, min(_WIDEST_BAR, spare))
 
 
 def bar(share: float | None, largest: float, width: int, style: str) -> Text:

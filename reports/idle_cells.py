@@ -6,21 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tracekit.reports.names import clean
-from tracekit.units import share_of
+from tracekit.units import MISSING, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracekit.results import Analysis, Blame, CauseTime
 
-CAUSE_LABEL: Final = {
+_LABELS: Final = {
     "host_late": "Host late",
     "sync": "Synchronization",
     "launch_latency": "Launch latency",
     "profiler": "Profiler",
     "unknown": "Unknown",
 }
-"""What people read instead of a cause's slug."""
 _NOWHERE: Final = "between ops"
 _HOST: Final = "the host"
 
@@ -34,6 +33,11 @@ class Culprit:
     stage: str | None
     time_ns: int
     time_share: float | None
+
+
+def cause_label(cause: str | None) -> str:
+    """Return what people read instead of a cause's slug; one that is unknown keeps its own name."""
+    return MISSING if cause is None else _LABELS.get(cause, cause)
 
 
 def causes_of(result: Analysis) -> tuple[Sequence[CauseTime], Sequence[Blame], bool]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
 
-from tracekit.reports.console import DIM, Fitted, bar, table
-from tracekit.reports.idle_cells import CAUSE_LABEL, causes_of, culprits
+from tracekit.reports.console import DIM, Fitted, bar, bar_width, table
+from tracekit.reports.idle_cells import cause_label, causes_of, culprits
 from tracekit.reports.names import clean, readable_name
 from tracekit.units import MISSING, format_count, format_ns, format_share
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from tracekit.results import Analysis
 
-_WIDEST_BAR: Final = 32
-_BESIDE_BAR: Final = 54
+_BESIDE_BAR: Final = 45
+"""Cells that a row of causes takes beside its bar and its title."""
 _MOST_CULPRITS: Final = 6
 _TOP_GAPS: Final = 5
 
@@ -29,12 +29,12 @@ def causes_table(result: Analysis, width: int) -> Table | None:
     if result.trace.basis == "cpu" or not shown:
         return None
     title = "Idle, without profiler" if is_corrected else "Idle time"
-    longest = max(0, min(_WIDEST_BAR, width - _BESIDE_BAR - len(title) + 9))
+    longest = bar_width(width - _BESIDE_BAR - len(title))
     top = max(row.time_share or 0.0 for row in shown)
     drawn = table(title, "", "Time", "Share", "Gaps", left=(1,))
     for row in sorted(shown, key=lambda row: -row.time_ns):
         drawn.add_row(
-            CAUSE_LABEL.get(row.cause, row.cause),
+            cause_label(row.cause),
             bar(row.time_share, top, longest, DIM),
             format_ns(row.time_ns),
             format_share(row.time_share),
@@ -56,7 +56,7 @@ def culprits_table(result: Analysis) -> Table | None:
     for row in rows:
         drawn.add_row(
             Fitted(row.who),
-            Text(CAUSE_LABEL.get(row.cause, row.cause)),
+            Text(cause_label(row.cause)),
             *([Text(MISSING if row.stage is None else clean(row.stage))] if has_stage else []),
             format_ns(row.time_ns),
             format_share(row.time_share),
@@ -90,7 +90,7 @@ def gaps_table(result: Analysis) -> Table | None:
             *device,
             offset,
             format_ns(gap.time_ns),
-            MISSING if gap.cause is None else CAUSE_LABEL.get(gap.cause, gap.cause),
+            cause_label(gap.cause),
             Fitted(readable_name(gap.before)),
             Fitted(readable_name(gap.after)),
         )

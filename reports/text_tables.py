@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.text import Text
 
 from tracekit.reports.cells import left_out_row, run_row, stage_row
-from tracekit.reports.console import DIM, Fitted, bar, table
+from tracekit.reports.console import DIM, Fitted, bar, bar_width, table
 from tracekit.reports.names import clean, readable_names
 from tracekit.reports.palette import color_of, label_of
 from tracekit.reports.sentences import unmarked_whole
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
         StageTime,
     )
 
-_WIDEST_BAR: Final = 32
 _BESIDE_BAR: Final = 54
 _TOP_KERNELS: Final = 10
 _MOST_STAGES: Final = 30
@@ -39,7 +38,7 @@ def categories_table(rows: Sequence[CategoryTime], basis: Basis, width: int) -> 
     shown = [row for row in rows if row.kernels > 0]
     if not shown:
         return None
-    longest = max(0, min(_WIDEST_BAR, width - _BESIDE_BAR))
+    longest = bar_width(width - _BESIDE_BAR)
     top = max(row.time_share or 0.0 for row in shown)
     drawn = table("Category", "", "Time", "Share", _kernels(basis), left=(1,))
     for row in shown:
