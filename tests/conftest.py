@@ -10,7 +10,7 @@ import pytest
 from tracekit.caching import sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -51,6 +51,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("TRACEKIT_CACHE", str(folder))
     monkeypatch.delenv("TRACEKIT_CACHE_SIZE", raising=False)
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ from tracekit.collectors.pipeline_inputs import PipelineOptions, call_of  # noqa
 from tracekit.collectors.workload import ModelOptions  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     Collect = Callable[..., tuple[int, str, str]]
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 QUICK = ("--device", "cpu", "--repeats", "1", "--warm-up", "1")
 RICH = (*QUICK, "--passes", "rich")
@@ -36,15 +36,6 @@ SMALL = {
     "flux": ("--steps", "2", "--size", "8", "--pipeline-arg", "max_sequence_length=8"),
     "wan": ("--steps", "2", "--frames", "5", "--size", "16"),
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -23,9 +23,9 @@ from tracekit.collectors.labelling import attention_modules  # noqa: E402
 from tracekit.collectors.pipeline_stages import modules_of  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 ROOT = Path(__file__).parent.parent
 
@@ -45,15 +45,6 @@ model = LlamaForCausalLM.from_pretrained("llama")
 model.generate(torch.tensor([[1, 4, 5]]), max_new_tokens=3, do_sample=False)
 sys.exit(3)
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def collected(folder: Path, script: str) -> subprocess.CompletedProcess[str]:

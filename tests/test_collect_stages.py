@@ -22,9 +22,9 @@ from tracekit.collectors.staging import roots_of, staged  # noqa: E402
 from tracekit.collectors.written_attention import attention_written_out, written_out  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 CALLS: dict[str, dict[str, Any]] = {
     "sd": {},
@@ -47,15 +47,6 @@ STAGES: dict[str, list[tuple[str, int | None]]] = {
     "cascade": [("text_encoder", None), ("text_encoder", None), ("denoise", 0), ("denoise", 1),
                 ("denoise", 2), ("denoise", 3), ("denoise", 4), ("vae_decode", None)],
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def call(name: str, pipeline: Any, **more: Any) -> Any:

@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 import warnings
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from model_helpers import META, TINY, Marks, build
 from tracekit.collectors.models import MODELS, load_builder
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import HostError, InputError, MissingDependencyError, UsageError
@@ -32,10 +30,8 @@ with warnings.catch_warnings():
 
     from tracekit.collectors.models import _common, _diffusion, _presets
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
-META = ModelOptions(device="meta")
 SHAPES = {
     "stable-diffusion": (1, 3, 64, 64),
     "llama": (1, 7),
@@ -45,40 +41,6 @@ SHAPES = {
 """Shapes of the results of some tiny models."""
 OWN_LOOP = ("stable-diffusion", "llama", "make-a-video")
 PRESETS = [(model, preset) for model in MODELS for preset in import_module(MODELS[model]).PRESETS]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Marks:
-    """A stage marker that writes down what it was called with, and that stages do not nest."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, int | None]] = []
-        self.open = 0
-
-    @contextmanager
-    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
-        assert not self.open
-        self.open += 1
-        self.calls.append((name, step))
-        yield
-        self.open -= 1
-
-    def counts(self) -> dict[str, int]:
-        return dict(Counter(name for name, _ in self.calls))
-
-    def repeated(self) -> list[str]:
-        return list(dict.fromkeys(name for name, step in self.calls if step is not None))
-
-    def steps(self, stage: str) -> list[int | None]:
-        return [step for name, step in self.calls if name == stage]
 
 
 class Operations(TorchDispatchMode):  # type: ignore[misc]
@@ -97,10 +59,6 @@ class Operations(TorchDispatchMode):  # type: ignore[misc]
 
 def definition(model: str) -> Any:
     return import_module(MODELS[model])
-
-
-def build(model: str, options: ModelOptions = TINY, **changes: Any) -> Workload:
-    return load_builder(model)(dataclasses.replace(options, **changes))
 
 
 def run(workload: Workload) -> Any:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracekit.collectors.attention_inputs import AttentionReader
-from tracekit.collectors.labelling import attention_modules
+import model_helpers
+from model_helpers import TINY, Marks, read_attention
 from tracekit.collectors.models import load_builder
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import UsageError
+from tracekit.labels import AttentionLabel
 
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
@@ -28,36 +26,16 @@ with warnings.catch_warnings():
     from tracekit.collectors.models import _cascade, imagen
     from tracekit.collectors.models._diffusion import Ddim
 
-pytestmark = pytest.mark.filterwarnings("default")
-
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def seeded() -> None:
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
-
-
-class Marks:
-    """A stage marker that knows the stage and step that run, and counts the steps."""
-
-    def __init__(self) -> None:
-        self.now: tuple[str, int | None] = ("", None)
-        self.counts: dict[str, int] = {}
-
-    @contextmanager
-    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
-        self.now = (name, step)
-        self.counts[name] = self.counts.get(name, 0) + 1
-        yield
 
 
 def build(**changes: Any) -> Workload:
-    return load_builder("imagen")(dataclasses.replace(TINY, **changes))
+    return model_helpers.build("imagen", **changes)
 
 
 def run(workload: Workload) -> Any:
@@ -67,22 +45,12 @@ def run(workload: Workload) -> Any:
 def lengths(workload: Workload) -> dict[str, set[tuple[Any, ...]]]:
     """Kind, axis, query and key length of the attention in each part, as the collectors see it."""
     found: dict[str, set[tuple[Any, ...]]] = {}
-    hooks = []
 
-    def reading(reader: AttentionReader) -> Any:
-        def read(_module: Any, args: Any, kwargs: Any) -> None:
-            label = reader.read(args, kwargs)
-            seen = (label.kind, label.axis, label.query_length, label.key_length)
-            found.setdefault(label.path.partition(".")[0], set()).add(seen)
+    def see(label: AttentionLabel) -> None:
+        seen = (label.kind, label.axis, label.query_length, label.key_length)
+        found.setdefault(label.path.partition(".")[0], set()).add(seen)
 
-        return read
-
-    for entry in attention_modules(workload.modules):
-        reader = AttentionReader(entry.module, entry.path, entry.axis)
-        hooks.append(entry.module.register_forward_pre_hook(reading(reader), with_kwargs=True))
-    run(workload)
-    for each in hooks:
-        each.remove()
+    read_attention(workload.modules, lambda: run(workload), see)
     return found
 
 
@@ -111,7 +79,7 @@ def test_steps_are_those_of_the_base_and_half_as_many_are_a_super_resolutions(
         "super_resolution_256": larger,
         "super_resolution_1024": larger,
     }
-    assert marks.counts == dict(workload.stages) == counts
+    assert marks.counts() == dict(workload.stages) == counts
     assert workload.config["inputs"]["super_resolution_256_steps"] == larger
 
 

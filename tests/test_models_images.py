@@ -6,17 +6,17 @@ import dataclasses
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracekit.collectors.models import MODELS, load_builder
+from model_helpers import TINY, Marks, build, read_attention
+from tracekit.collectors.models import MODELS
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import UsageError
+from tracekit.labels import AttentionLabel
 
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
@@ -27,31 +27,10 @@ with warnings.catch_warnings():
         import_module(_module)
     from transformers import PreTrainedModel, T5EncoderModel
 
-    from tracekit.collectors.attention_inputs import AttentionReader
-    from tracekit.collectors.labelling import attention_modules
     from tracekit.collectors.models._pipeline import Part, make_part
     from tracekit.collectors.models._text import T5_XXL, TINY_T5, words_tokenizer
 
-pytestmark = pytest.mark.filterwarnings("default")
-
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@contextmanager
-def unmarked(name: str, step: int | None = None) -> Iterator[None]:
-    yield
-
-
-def build(model: str, **changes: Any) -> Workload:
-    return load_builder(model)(dataclasses.replace(TINY, **changes))
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 
 def inputs(model: str, preset: str) -> Any:
@@ -61,19 +40,13 @@ def inputs(model: str, preset: str) -> Any:
 
 def attention_lengths(workload: Workload, part: str) -> set[tuple[str, str, int, int]]:
     """Last part of the path, kind, query and key length of the attention in a part of a model."""
-    found, hooks = set(), []
-    for entry in attention_modules({part: workload.modules[part]}):
-        reader = AttentionReader(entry.module, entry.path, entry.axis)
+    found: set[tuple[Any, Any, Any, Any]] = set()
 
-        def hook(_module: Any, args: Any, kwargs: Any, reader: Any = reader) -> None:
-            label = reader.read(args, kwargs)
-            name = label.path.rsplit(".", 1)[-1]
-            found.add((name, label.kind, label.query_length, label.key_length))
+    def see(label: AttentionLabel) -> None:
+        name = label.path.rsplit(".", 1)[-1]
+        found.add((name, label.kind, label.query_length, label.key_length))
 
-        hooks.append(entry.module.register_forward_pre_hook(hook, with_kwargs=True))
-    workload.run(unmarked)
-    for one in hooks:
-        one.remove()
+    read_attention({part: workload.modules[part]}, lambda: workload.run(Marks()), see)
     return found
 
 
@@ -124,7 +97,7 @@ def test_a_prompt_longer_than_a_preset_takes_is_refused(model: str, preset: str,
 
 @pytest.mark.parametrize("model", ["flux", "sd3", "pixart"])
 def test_sides_are_multiples_of_a_token(model: str) -> None:
-    assert tuple(build(model, size=48, batch=2).run(unmarked).shape) == (2, 3, 48, 48)
+    assert tuple(build(model, size=48, batch=2).run(Marks()).shape) == (2, 3, 48, 48)
     with pytest.raises(UsageError, match="--size 40: it must be a multiple of 16"):
         build(model, size=40)
 
@@ -181,7 +154,7 @@ def test_pixart_does_not_sample_in_one_step(option: str) -> None:
     flag = "--" + option.replace("_", "-")
     with pytest.raises(UsageError, match=f"{flag} 1: pixart takes at least 2"):
         build("pixart", **{option: 1})
-    assert build("pixart", **{option: 2}).run(unmarked).isfinite().all()
+    assert build("pixart", **{option: 2}).run(Marks()).isfinite().all()
 
 
 def test_an_empty_text_is_one_token_and_padding() -> None:
@@ -192,7 +165,7 @@ def test_an_empty_text_is_one_token_and_padding() -> None:
 
 def test_the_stand_in_is_sdxl_and_says_that_all_of_it_is_assumed() -> None:
     stand_in, sdxl = build("prod-image"), build("sdxl")
-    assert torch.equal(stand_in.run(unmarked), sdxl.run(unmarked))
+    assert torch.equal(stand_in.run(Marks()), sdxl.run(Marks()))
     config = stand_in.config
     assert "not published" in config["about"]
     assert set(config["assumed"]) == {*stand_in.modules, "scheduler", "inputs"}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import pytest
 
-from tracekit.collectors.models import load_builder
+import model_helpers
+from model_helpers import META, TINY, Marks
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import UsageError
 
@@ -24,35 +21,11 @@ with warnings.catch_warnings():
     video = import_module("tracekit.collectors.models.make_a_video")
     further = import_module("tracekit.collectors.models._make_a_video")
 
-pytestmark = pytest.mark.filterwarnings("default")
-
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
-META = ModelOptions(device="meta")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-class Calls:
-    """Counts the steps of each stage."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    @contextmanager
-    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
-        del step
-        self.counts[name] += 1
-        yield
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 
 def build(options: ModelOptions = TINY, **changes: Any) -> Workload:
-    return load_builder("make-a-video")(dataclasses.replace(options, **changes))
+    return model_helpers.build("make-a-video", options, **changes)
 
 
 def shapes_of_inputs(workload: Workload) -> dict[str, list[tuple[int, ...]]]:
@@ -64,7 +37,7 @@ def shapes_of_inputs(workload: Workload) -> dict[str, list[tuple[int, ...]]]:
             found.setdefault(name, []).append(tuple(args[0].shape))
 
         workload.modules[name].register_forward_pre_hook(note)
-    workload.run(Calls())
+    workload.run(Marks())
     return found
 
 
@@ -90,7 +63,7 @@ def test_no_tensor_of_the_full_size_needs_64_bit_indices() -> None:
     for module in workload.modules.values():
         for part in module.modules():
             part.register_forward_hook(note)
-    result: Any = workload.run(Calls())
+    result: Any = workload.run(Marks())
     assert tuple(result.shape) == (1, 3, 76, 768, 768)
     assert 1.7e9 < largest < 2**31
 
@@ -107,7 +80,7 @@ def test_the_steps_of_the_other_stages_follow_those_of_the_base() -> None:
 
 def test_batch_size_frames_and_prompt_are_those_of_the_base_frames() -> None:
     workload = build(batch=2, size=16, frames=2, steps=1, prompt_tokens=5)
-    result: Any = workload.run(Calls())
+    result: Any = workload.run(Marks())
     assert tuple(result.shape) == (2, 3, 6, 192, 192)
     assert workload.config["inputs"]["frames_interpolated"] == 6
     assert workload.config["inputs"]["sizes_enlarged"] == [64, 192]
@@ -162,7 +135,7 @@ def test_the_base_frames_see_the_image_embedding() -> None:
             texts[name] = more.get("encoder_hidden_states", args[-1])
 
         workload.modules[name].register_forward_pre_hook(note, with_kwargs=True)
-    workload.run(Calls())
+    workload.run(Marks())
     assert tuple(texts["unet"].shape) == (2, 78, 32)
     assert texts["unet"][0, -1].count_nonzero() == 0
     assert texts["unet"][1, -1].std() > 0.01

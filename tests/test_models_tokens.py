@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tracekit.collectors.models import MODELS, load_builder
-from tracekit.collectors.workload import ModelOptions, Workload
+from model_helpers import META, TINY, Marks, build, read_attention
+from tracekit.collectors.models import MODELS
+from tracekit.collectors.workload import Workload
 from tracekit.errors import UsageError
+from tracekit.labels import AttentionLabel
 
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
@@ -24,68 +24,29 @@ with warnings.catch_warnings():
     for _name in ("parti", "muse", "phenaki"):
         import_module(MODELS[_name])
 
-    from tracekit.collectors.attention_inputs import AttentionReader
-    from tracekit.collectors.labelling import attention_modules
     from tracekit.collectors.models._common import making
     from tracekit.collectors.models._masked_tokens import ParallelDecoding
     from tracekit.collectors.models._muse import _MultiAxisBlock
     from tracekit.collectors.models._token_decoders import CViViTDecoder, ViTDecoder
     from tracekit.collectors.models._tokens import Draws, guided
 
-pytestmark = pytest.mark.filterwarnings("default")
-
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
-META = ModelOptions(device="meta")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
 
 def definition(model: str) -> Any:
     return import_module(MODELS[model])
 
 
-def build(model: str, options: ModelOptions = TINY, **changes: Any) -> Workload:
-    return load_builder(model)(dataclasses.replace(options, **changes))
-
-
-class Marks:
-    """A stage marker that knows what is open."""
-
-    def __init__(self) -> None:
-        self.now: tuple[str, int | None] = ("", None)
-
-    @contextmanager
-    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
-        self.now = (name, step)
-        yield
-
-
 def lengths(workload: Workload, work: Any) -> dict[tuple[Any, ...], tuple[Any, Any]]:
     """Query and key length by stage, step, part, kind and axis, from the collectors' labels."""
-    marks, found = Marks(), {}
+    marks = Marks()
+    found: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
-    def hook(reader: AttentionReader) -> Any:
-        def read(_module: Any, args: Any, kwargs: Any) -> None:
-            label = reader.read(args, kwargs)
-            part = label.path.partition(".")[0]
-            key = (*marks.now, part, label.kind, label.axis)
-            found[key] = (label.query_length, label.key_length)
+    def see(label: AttentionLabel) -> None:
+        key = (*marks.now, label.path.partition(".")[0], label.kind, label.axis)
+        found[key] = (label.query_length, label.key_length)
 
-        return read
-
-    hooks = []
-    for entry in attention_modules(workload.modules):
-        reader = AttentionReader(entry.module, entry.path, entry.axis)
-        hooks.append(entry.module.register_forward_pre_hook(hook(reader), with_kwargs=True))
-    work(marks)
-    for each in hooks:
-        each.remove()
+    read_attention(workload.modules, lambda: work(marks), see)
     return found
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from model_helpers import Marks, build
 from tracekit.collectors.labelling import labelled
-from tracekit.collectors.models import MODELS, load_builder
+from tracekit.collectors.models import MODELS
 from tracekit.collectors.workload import ModelOptions, Workload
 from tracekit.errors import UsageError
 from tracekit.labels import AttentionLabel, parse_attention
@@ -24,9 +23,8 @@ with warnings.catch_warnings():
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.usefixtures("one_thread")]
 
-TINY = ModelOptions(device="cpu", dtype="float32", tiny=True)
 SHAPES = {
     "latte": (1, 4, 3, 32, 32),
     "stable-video-diffusion": (1, 3, 3, 64, 128),
@@ -39,33 +37,14 @@ SHAPES = {
 PRESETS = [(model, preset) for model in SHAPES for preset in import_module(MODELS[model]).PRESETS]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine the threads of tiny operations wait for each other, for seconds."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def module_of(model: str) -> ModuleType:
     return import_module(MODELS[model])
 
 
-def build(model: str, **changes: Any) -> Workload:
-    return load_builder(model)(dataclasses.replace(TINY, **changes))
-
-
 def video_of(workload: Workload) -> tuple[Any, list[tuple[str, int | None]]]:
     """Run once and return the pixels, and the stages as they were marked."""
-    stages: list[tuple[str, int | None]] = []
-
-    @contextmanager
-    def marker(name: str, step: int | None = None) -> Iterator[None]:
-        stages.append((name, step))
-        yield
-
-    return workload.run(marker), stages
+    marks = Marks()
+    return workload.run(marks), marks.calls
 
 
 def labels_of(workload: Workload) -> list[AttentionLabel]:
