@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.reports import sentences
+from tracekit.reports.attention_tables import attention_table, profile_table
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
 from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
 from tracekit.reports.sentences import plural
 from tracekit.reports.text_tables import (
-    attention_table,
     categories_table,
     devices_table,
     kernels_table,
@@ -56,6 +56,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         devices_table(result.devices),
         stages_table(result.stages),
         attention_table(result.attention, basis),
+        profile_table(result.attention.profile, width),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
         causes_table(result, width),

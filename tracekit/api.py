@@ -88,7 +88,7 @@ def analyze(
     list_all: bool = False,
     cache: bool | Later = False,
 ) -> Analysis:
-    """Return the analysis of one trace; `list_all` lists every gap instead of the 1,000 largest.
+    """Return the analysis of one trace; `list_all` lists every gap and attention call.
 
     `cache` is as for `load`.
 

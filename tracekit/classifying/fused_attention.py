@@ -35,6 +35,7 @@ class Geometry:
 
     `sequences` is batch times heads; `batch` and `heads` are known where an op tells them apart.
     `is_linear` says that there are no scores: keys and values are summed over the tokens.
+    `key_heads` are the heads of keys and values, `value_size` is the size of those of values.
     """
 
     sequences: int | None
@@ -45,6 +46,8 @@ class Geometry:
     heads: int | None = None
     causal: bool | None = None
     is_linear: bool = False
+    key_heads: int | None = None
+    value_size: int | None = None
 
 
 def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
@@ -68,9 +71,12 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             batch=query[0],
             heads=query[heads],
             causal=causal,
+            key_heads=key[heads],
+            value_size=_value_size(tensors),
         )
     if len(query) == 3 and _HEADS_FIRST.search(plain):
-        return Geometry(query[0], query[1], key[1], query[2], causal=causal)
+        size = _value_size(tensors)
+        return Geometry(query[0], query[1], key[1], query[2], causal=causal, value_size=size)
     return _packed(tensors, causal) if len(query) == 3 else None
 
 
@@ -80,10 +86,24 @@ def _packed(tensors: tuple[Shape, ...], causal: bool | None) -> Geometry | None:
     if not offsets:
         return None
     batch = offsets[0][0] - 1
-    (queries, heads, size), keys = tensors[0], tensors[1][0]
+    (queries, heads, size), (keys, key_heads, _) = tensors[0], tensors[1]
     return Geometry(
-        batch * heads, queries // batch, keys // batch, size, batch, heads, causal=causal
+        batch * heads,
+        queries // batch,
+        keys // batch,
+        size,
+        batch,
+        heads,
+        causal=causal,
+        key_heads=key_heads,
+        value_size=_value_size(tensors),
     )
+
+
+def _value_size(tensors: tuple[Shape, ...]) -> int | None:
+    """Return the head size of the values, the third tensor, if it goes with the keys."""
+    key, value = tensors[1], tensors[2] if len(tensors) > 2 else ()
+    return value[-1] if value and value[:-1] == key[:-1] else None
 
 
 def _folded(shape: Shape) -> Shape:

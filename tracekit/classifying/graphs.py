@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import ATTENTION, CODE_OF, EVIDENCES, TEMPORAL_ATTENTION, WEAK_EVIDENCES
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.donors import BETWEEN, KIND, NONE, SURE, Donor, Found, Numbers
 from tracekit.classifying.table import FromDonors, KernelTable
 from tracekit.linking.replays import replay_of
@@ -228,6 +229,9 @@ class _Changed:
     reason: IntArray
     causal: SmallArray
     phase: SmallArray
+    call: IntArray
+    calls: AttentionCalls | None
+    partner: IntArray
     texts: dict[str, tuple[str, ...]]
     codes: dict[str, IntArray]
 
@@ -236,7 +240,14 @@ class _Changed:
         """Begin with what the table says."""
         nothing = np.full(len(table), -1, np.int64)
         before = table.from_donors or FromDonors(
-            module=nothing, modules=(), op=nothing, ops=(), phase=nothing.astype(np.int8)
+            module=nothing,
+            modules=(),
+            op=nothing,
+            ops=(),
+            phase=nothing.astype(np.int8),
+            call=nothing,
+            calls=None,
+            partner=nothing,
         )
         return cls(
             old=table,
@@ -248,6 +259,9 @@ class _Changed:
             reason=table.reason.copy(),
             causal=table.causal.copy(),
             phase=before.phase.copy(),
+            call=before.call.copy(),
+            calls=before.calls,
+            partner=before.partner.copy(),
             texts={
                 "axis": table.axes,
                 "kind": table.kinds,
@@ -274,6 +288,7 @@ class _Changed:
         self.evidence[rows] = np.where(is_direct, _GRAPH, given.evidence[partner])
         self.confidence[rows] = confidence
         self.phase[rows] = given.phase[partner]
+        self._take_calls(given, rows, partner)
         causal = given.causal[partner]
         self.causal[rows] = np.where(causal >= 0, causal, self.causal[rows])
         is_one = found.how[at] != BETWEEN
@@ -285,6 +300,13 @@ class _Changed:
             ("op", given.op_names, given.op, is_one),
         ):
             self._take_text(name, texts, np.where(known, code[partner], -1), rows)
+
+    def _take_calls(self, given: KernelTable, rows: IntArray, partner: IntArray) -> None:
+        known = 0 if self.calls is None else len(self.calls)
+        self.calls = given.calls if self.calls is None else self.calls.joined(given.calls)
+        call = given.call[partner]
+        self.call[rows] = np.where(call >= 0, known + call, -1)
+        self.partner[rows] = partner
 
     def _judged(
         self, given: KernelTable, at: IntArray, found: Found
@@ -333,6 +355,9 @@ class _Changed:
                 op=self.codes["op"],
                 ops=self.texts["op"],
                 phase=self.phase,
+                call=self.call,
+                calls=self.calls,
+                partner=self.partner,
             ),
         )
 

@@ -50,7 +50,8 @@ class FromDonors:
     """What nodes of replayed graphs take from the kernels that they were found to be.
 
     `module` holds positions in `modules`, `op` in `ops`, `phase` in `PHASES`, all -1 where a row
-    has its own.
+    has its own. `call` holds rows of `calls`, the attention calls of the donors, and `partner` the
+    row of its table that a node was found to be, both -1 for none.
     """
 
     module: IntArray
@@ -58,6 +59,9 @@ class FromDonors:
     op: IntArray
     ops: tuple[str, ...]
     phase: SmallArray
+    call: IntArray
+    calls: AttentionCalls | None
+    partner: IntArray
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
 )
 @click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
-@click.option("--all", "list_all", is_flag=True, help="List all gaps, not the 1,000 largest.")
+@click.option(
+    "--all",
+    "list_all",
+    is_flag=True,
+    help="List all gaps and attention calls, not 1,000.",
+)
 @load_options
 def analyze(
     paths: tuple[str, ...],
