@@ -65,12 +65,14 @@ def costs_of(
     each = _BYTES[calls.dtype[call]]
     heads, key_heads = calls.heads[call], calls.key_heads[call]
     shared = (key_heads > 0) & (heads > 0)
-    key_sequences = np.where(shared, sequences // np.maximum(heads, 1) * key_heads, sequences)
+    key_sequences: IntArray = np.where(
+        shared, sequences // np.maximum(heads, 1) * key_heads, sequences
+    )
     tokens = sequences * length + key_sequences * keys
     return Costs(
         flops=flops,
         flops_causal=np.where(causal == 0, flops, by_mask),
-        bytes=_product(known & (each > 0), of_values, tokens, size + value, each),
+        bytes=_product((flops != NULL) & (each > 0), of_values, tokens, size + value, each),
     )
 
 

@@ -1,7 +1,8 @@
 """What a fused attention op was given: batch, heads, lengths, head size, causal or not.
 
 Layouts are those of the libraries' own signatures: `aten::scaled_dot_product_attention` and its
-back ends take (batch, heads, length, head size); `aten::_flash_attention_forward`,
+back ends take (batch, heads, length, head size), and so does the `FlashAttentionFunction` of
+github.com/lucidrains/memory-efficient-attention-pytorch; `aten::_flash_attention_forward`,
 `aten::_efficient_attention_forward`, flash-attn (github.com/Dao-AILab/flash-attention) and xformers
 (github.com/facebookresearch/xformers) take (batch, length, heads, head size), or packed sequences
 as (total length, heads, head size).
@@ -18,6 +19,7 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 
 _HEADS_FIRST: Final = re.compile(r"scaled_dot_product|cudnn_attention|flex_attention|sage|sdpa")
+_OF_LUCIDRAINS: Final = ("", "flash_attention")
 _CAUSAL_ARGUMENT: Final[dict[str, int]] = {
     "scaled_dot_product_attention": 5,
     "scaled_dot_product_attention_math": 5,
@@ -52,16 +54,17 @@ class Geometry:
 
 def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
     """Return what a fused attention op was given, null where its shapes do not say."""
-    _, plain = plain_op_name(name)
+    namespace, plain = plain_op_name(name)
+    is_heads_first = bool(_HEADS_FIRST.search(plain)) or (namespace, plain) == _OF_LUCIDRAINS
     tensors = shapes.tensors(op)
     if len(tensors) < 2 or len(tensors[0]) != len(tensors[1]):
         return None
     query, key = tensors[0], tensors[1]
     causal = _causal(shapes, op, plain)
-    if len(query) > 4 and _HEADS_FIRST.search(plain):
+    if len(query) > 4 and is_heads_first:
         query, key = _folded(query), _folded(key)
     if len(query) == 4:
-        first = (2, 1) if _HEADS_FIRST.search(plain) else (1, 2)
+        first = (2, 1) if is_heads_first else (1, 2)
         length, heads = first
         return Geometry(
             sequences=query[0] * query[heads],
@@ -74,7 +77,7 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             key_heads=key[heads],
             value_size=_value_size(tensors),
         )
-    if len(query) == 3 and _HEADS_FIRST.search(plain):
+    if len(query) == 3 and is_heads_first:
         size = _value_size(tensors)
         return Geometry(query[0], query[1], key[1], query[2], causal=causal, value_size=size)
     return _packed(tensors, causal) if len(query) == 3 else None
