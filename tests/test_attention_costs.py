@@ -149,6 +149,27 @@ def test_heads_stay_unknown_where_the_next_layer_takes_something_else(tmp_path: 
     assert call.flops == 4 * 16 * 256 * 256 * 32
 
 
+def test_softmaxes_of_linear_attention_are_not_of_the_windows_before_it(tmp_path: Path) -> None:
+    """They are as large as what the windows returned, by chance."""
+    program = Program()
+    program.written(8, 8, 128, 384, 64)
+    for _ in range(2):
+        program.op("aten::softmax", SOFTMAX, [[2, 4, 1024, 64], [], []])
+    program.op("aten::bmm", GEMM, [[8, 64, 1024], [8, 1024, 64]])
+    program.op("aten::bmm", GEMM, [[8, 1024, 64], [8, 64, 64]])
+    windows, linear = attention(program, tmp_path).calls
+    assert (windows.query_length, windows.key_length, windows.head_size) == (128, 384, 64)
+    assert (linear.query_length, linear.key_length, linear.sequences) == (1024, 1024, 8)
+    assert linear.flops == 2 * 2 * 8 * 1024 * 64 * 64
+
+
+def test_a_function_that_takes_heads_first_is_known_by_its_name(tmp_path: Path) -> None:
+    program = Program()
+    program.op("FlashAttentionFunction", FLASH, [[2, 16, 256, 64], *[[2, 16, 257, 64]] * 2])
+    [call] = attention(program, tmp_path).calls
+    assert (call.heads, call.query_length, call.key_length) == (16, 256, 257)
+
+
 def test_backward_is_a_call_of_its_own_that_computes_the_scores_again(tmp_path: Path) -> None:
     program = Program()
     typed(program, *[[2, 8, 64, 40]] * 3)

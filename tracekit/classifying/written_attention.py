@@ -78,6 +78,7 @@ def _with_pairs(thread: Thread, spans: list[Span], pairs: list[Span]) -> list[Sp
 
 def _with_softmax(thread: Thread) -> Iterator[Span]:
     starts = [product.start_ns for product in thread.products]
+    ended: set[int] = set()
     for number, softmax in enumerate(thread.softmaxes):
         at = bisect_left(starts, softmax.start_ns)
         before = thread.products[max(at - _REACH, 0) : at]
@@ -89,12 +90,22 @@ def _with_softmax(thread: Thread) -> Iterator[Span]:
         )
         if (first is None or last is None) and softmax.shape:
             first, last = _banded(thread, before, after)
-        if first is None or last is None:
+        if first is None or last is None or (first.root in ended and not _fits(softmax, first)):
             continue
         beyond = thread.softmaxes[number + 1 : number + 2]
         if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
             continue
+        ended.add(last.root)
         yield Span(thread.number, first.root, last.root, _geometry(softmax, first, last))
+
+
+def _fits(softmax: Softmax, scores: Product) -> bool:
+    """Say whether a softmax has the rows and columns of a product, not by chance its size alone.
+
+    Linear attention takes softmaxes of queries and keys, which may be as large as what attention
+    in windows has just returned.
+    """
+    return softmax.shape[-2:] in ((scores.rows, scores.columns), (scores.columns, scores.rows))
 
 
 def _banded(
