@@ -56,4 +56,4 @@ def test_the_document_gets_the_table(tmp_path: Path) -> None:
     trace, docs = program.b.write(tmp_path / "t.json"), tmp_path / "a.md"
     docs.write_text("<!-- lengths:begin -->\n<!-- lengths:end -->\n")
     assert attention_lengths.main([str(trace), "--docs", str(docs)]) == 0
-    assert "| t.json | 1 | 0 | 0 | 1 | 0 |" in docs.read_text()
+    assert "| t.json | 1 | 0 | 0 | 0 | 1 |" in docs.read_text()
