@@ -199,6 +199,18 @@ def test_without_shapes_sizes_and_flops_are_null_and_counted(tmp_path: Path) -> 
     assert (length.query_length, length.calls) == (None, 1)
 
 
+@pytest.mark.parametrize("types", [1.5, {"a": 1}, None, "c10::Half", [3, ["c10::Half"]]])
+def test_broken_types_are_unknown(types: Any, tmp_path: Path) -> None:
+    program = Program()
+    dims = [[1, 8, 64, 40]] * 3
+    program.b.op(
+        "aten::scaled_dot_product_attention", 0, 90, **{"Input Dims": dims, "Input type": types}
+    )
+    program.b.launched(FLASH, 10, 1_000_000, 50, tid=1)
+    [call] = attention(program, tmp_path).calls
+    assert (call.dtype, call.query_length) == (None, 64)
+
+
 def test_sizes_beyond_int64_are_unknown(tmp_path: Path) -> None:
     program = Program()
     typed(program, *[[2**20, 2**20, 2**20, 64]] * 3)

@@ -112,7 +112,9 @@ def _dtype_of(text: str) -> int:
     """Return the first type of a list that is one of tensors' elements."""
     try:
         types = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
+        return -1
+    if not isinstance(types, list):
         return -1
     names = [_DTYPE_OF.get(one, "") for one in types if isinstance(one, str)]
     return next((_NAMES.index(name) for name in names if name), -1)
