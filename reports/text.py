@@ -9,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.reports import sentences
+from tracekit.reports.attention_tables import attention_table, profile_table
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
 from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
 from tracekit.reports.roofline_table import roofline_table
 from tracekit.reports.sentences import plural
 from tracekit.reports.text_tables import (
-    attention_table,
     categories_table,
     devices_table,
     kernels_table,
@@ -58,6 +58,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         _stages(result),
         attention_table(result.attention, basis),
         roofline_table(result.roofline),
+        profile_table(result.attention.profile, width),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
         causes_table(result, width),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from tracekit.results import (
         Analysis,
-        AttentionResult,
         Basis,
         CategoryTime,
         DeviceTime,
@@ -40,7 +39,7 @@ def categories_table(rows: Sequence[CategoryTime], basis: Basis, width: int) -> 
         return None
     longest = bar_width(width - _BESIDE_BAR)
     top = max(row.time_share or 0.0 for row in shown)
-    drawn = table("Category", "", "Time", "Share", _kernels(basis), left=(1,))
+    drawn = table("Category", "", "Time", "Share", kernels_or_ops(basis), left=(1,))
     for row in shown:
         style = color_of(row.category)
         drawn.add_row(
@@ -83,31 +82,12 @@ def stages_table(rows: Sequence[StageTime]) -> Table | None:
     return drawn
 
 
-def attention_table(attention: AttentionResult, basis: Basis) -> Table | None:
-    """Return attention time by axis and by kind, or null when neither is known."""
-    views = (("by axis", attention.by_axis), ("by kind", attention.by_kind))
-    groups = [(title, rows) for title, rows in views if any(row.key is not None for row in rows)]
-    if not groups:
-        return None
-    drawn = table("Attention", "", "Time", "Share", _kernels(basis), wide=(1,), left=(0,))
-    for title, rows in groups:
-        for index, row in enumerate(rows):
-            drawn.add_row(
-                title if index == 0 else "",
-                Fitted("unknown" if row.key is None else clean(row.key)),
-                format_ns(row.time_ns),
-                format_share(row.time_share),
-                format_count(row.kernels),
-            )
-    return drawn
-
-
 def kernels_table(rows: Sequence[KernelTime], basis: Basis) -> Table | None:
     """Return the ten kernels (or CPU ops) that take most time."""
     if not rows:
         return None
     shown = rows[:_TOP_KERNELS]
-    header = f"Top {_kernels(basis).lower()}"
+    header = f"Top {kernels_or_ops(basis).lower()}"
     drawn = table(header, "Category", "Calls", "Time", "Share", left=(1,))
     for row, name in zip(shown, readable_names([row.name for row in shown]), strict=True):
         drawn.add_row(
@@ -143,5 +123,6 @@ def runs_table(runs: Sequence[Analysis]) -> Table | None:
     return drawn
 
 
-def _kernels(basis: Basis) -> str:
+def kernels_or_ops(basis: Basis) -> str:
+    """Return what the rows of the kernel table are, as a header."""
     return "Kernels" if basis == "gpu" else "Ops"

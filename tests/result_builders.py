@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tracekit.attention_results import (
+    AttentionCall,
+    LengthLevels,
+    LengthProfile,
+    LengthRatio,
+    SequenceLength,
+)
 from tracekit.categories import CATEGORIES
 from tracekit.results import (
     Analysis,
@@ -205,6 +212,38 @@ ROOFLINE = Roofline(
     above_roof=(AboveRoof("fits in the cache", 12, 40_000, 1.4),),
 )
 
+U_SHAPE = (*[4_096] * 2, *[1_024] * 2, *[256] * 2, 64, *[256] * 3, *[1_024] * 3, *[4_096] * 3)
+
+
+def attention_call(**changes: Any) -> AttentionCall:
+    call = AttentionCall(
+        start_ns=9_100_000,
+        stage="denoise",
+        step=0,
+        module="unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1",
+        kind="self",
+        axis="spatial",
+        phase="forward",
+        causal=False,
+        batch=32,
+        heads=8,
+        key_heads=8,
+        sequences=256,
+        query_length=4_096,
+        key_length=4_096,
+        head_size=40,
+        value_size=40,
+        dtype="bfloat16",
+        backend="flash",
+        kernels=1,
+        time_ns=150_000,
+        flops=687_194_767_360,
+        flops_causal=687_194_767_360,
+        bytes=335_544_320,
+    )
+    return replace(call, **changes)
+
+
 TYPICAL_TIMES = {
     "conv": (1_203, 12_912_345),
     "linear": (1_480, 24_101_020),
@@ -263,13 +302,45 @@ def typical(**changes: Any) -> Analysis:
         ),
         attention=AttentionResult(
             by_axis=(
-                AttentionShare("spatial", 140, 7_000_000, 7 / 14.93),
-                AttentionShare("temporal", 96, 4_400_123, 4.4 / 14.93),
+                AttentionShare("spatial", 140, 7_000_000, 7 / 14.93, 140, 8_067_345_285_120),
+                AttentionShare("temporal", 96, 4_400_123, 4.4 / 14.93, 48, 111_803_367_424),
                 AttentionShare(None, 70, 3_530_777, 3.53 / 14.93),
             ),
             by_kind=(
-                AttentionShare("self", 236, 11_400_123, 11.4 / 14.93),
-                AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93),
+                AttentionShare("self", 236, 11_400_123, 11.4 / 14.93, 188, 8_179_148_652_544),
+                AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93, None, None, 0),
+            ),
+            calls=(
+                attention_call(),
+                attention_call(
+                    axis="temporal", batch=4_096, sequences=32_768, query_length=16, key_length=16
+                ),
+                AttentionCall(
+                    *[9_300_000, *[None] * 5, "forward", *[None] * 11, 2, 50_000, *[None] * 3]
+                ),
+            ),
+            calls_total=306,
+            calls_listed=3,
+            sequence_lengths=(
+                SequenceLength(4_096, 4_096, "self", "spatial", 40, 6_000_000, 0.4),
+                SequenceLength(16, 16, "self", "temporal", 48, 4_400_123, 0.3),
+                SequenceLength(None, None, None, None, 70, 3_530_777, 0.24),
+                SequenceLength(1_024, 1_024, "self", "spatial", 60, 900_000, 0.06),
+            ),
+            length_ratio=LengthRatio(
+                "denoise",
+                0,
+                "spatial",
+                4_096,
+                64,
+                64.0,
+                4.0,
+                (LengthLevels("denoise", 0, "spatial", (4_096, 1_024, 256, 64), 64.0, 4.0),),
+            ),
+            profile=(
+                LengthProfile("text_encoder", "sequence", 12, 1, False, "call", (77,) * 12),
+                LengthProfile("denoise", "spatial", 64, 4, True, "call", U_SHAPE),
+                LengthProfile("denoise", "temporal", 64, 4, True, "call", (16,) * 16),
             ),
         ),
         idle=IdleResult(CAUSES, BLAME, gaps, 1_804, len(gaps)),

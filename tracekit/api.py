@@ -89,7 +89,7 @@ def analyze(
     peaks: Mapping[str, float] | None = None,
     cache: bool | Later = False,
 ) -> Analysis:
-    """Return the analysis of one trace; `list_all` lists every gap instead of the 1,000 largest.
+    """Return the analysis of one trace; `list_all` lists every gap and attention call.
 
     `peaks` are FLOP/s by type, `bandwidth` in bytes/s and `cache_bytes`, in place of those of the
     device. `cache` is as for `load`.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from tracekit.attention_results import AttentionResult as AttentionResult
+from tracekit.attention_results import AttentionShare as AttentionShare
 from tracekit.roofline_results import Roofline
 
 SCHEMA: Final = "tracekit.analysis/1"
@@ -194,27 +196,6 @@ class StageTime:
     span_ns: int = 0
     busy_share: float | None = None
     outlier_steps: tuple[OutlierStep, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionShare:
-    """Attention time of one axis or one kind; `time_share` is of all attention time."""
-
-    key: str | None
-    kernels: int
-    time_ns: int
-    time_share: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionResult:
-    """Attention by call, axis and kind."""
-
-    calls: tuple[dict[str, Any], ...] = ()
-    by_axis: tuple[AttentionShare, ...] = ()
-    by_kind: tuple[AttentionShare, ...] = ()
-    sequence_lengths: tuple[dict[str, Any], ...] = ()
-    length_ratio: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracekit.analysis.advice import advice
-from tracekit.analysis.attention import attention_times
+from tracekit.analysis.attention import LISTED_CALLS, attention_times
 from tracekit.analysis.breakdown import (
     category_times,
     device_times,
@@ -55,7 +55,8 @@ def analyze_table(
     """Return everything that is known of one classified trace.
 
     `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
-    gap instead of the largest; `peaks` stand for those of the device (as `parse_peaks` has them).
+    gap and attention call instead of the largest; `peaks` stand for those of the device (as
+    `parse_peaks` has them).
     """
     limit = None if list_all else LISTED_GAPS
     devices, stages = device_times(table), stage_times(table)
@@ -75,7 +76,7 @@ def analyze_table(
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
-        attention=attention_times(table),
+        attention=attention_times(table, None if list_all else LISTED_CALLS),
         idle=idle,
         roofline=roofline(table, trace.device_name, peaks or {}),
         overlap=overlaps(table),

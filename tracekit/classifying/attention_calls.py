@@ -10,6 +10,7 @@ import numpy as np
 
 from tracekit.categories import ATTENTION, CONV, LINEAR, MEMORY
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.call_facts import call_backends, call_dtypes
 from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
@@ -33,7 +34,16 @@ _PROJECTIONS: Final = 3
 _JOINT_PROJECTIONS: Final = 6
 """The same where two kinds of tokens have projections of their own."""
 
-_SIZES: Final = ("sequences", "query_length", "key_length", "head_size", "batch", "heads")
+_SIZES: Final = (
+    "sequences",
+    "query_length",
+    "key_length",
+    "head_size",
+    "batch",
+    "heads",
+    "key_heads",
+    "value_size",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +84,17 @@ def attention_calls(linked: Linked, shapes: OpIndex) -> AttentionCalls:
     sizes = {name: _column(found, name) for name in _SIZES}
     causal = [one.geometry.causal for one in found]
     is_linear = np.array([one.geometry.is_linear for one in found], np.bool_)
+    op = np.array([one.op for one in found], np.int64)
+    is_written = np.array([one.is_written for one in found], np.bool_)
     calls = AttentionCalls(
         thread=thread,
         start_ns=start_ns,
         end_ns=end_ns,
-        op=np.array([one.op for one in found], np.int64),
-        is_written=np.array([one.is_written for one in found], np.bool_),
+        op=op,
+        is_written=is_written,
+        is_linear=is_linear,
+        backend=call_backends(linked, op, is_written),
+        dtype=call_dtypes(linked, op),
         causal=np.array([-1 if value is None else int(value) for value in causal], np.int8),
         call=rows_within(linked, thread, start_ns, end_ns),
         **sizes,

@@ -1,7 +1,8 @@
 """What a fused attention op was given: batch, heads, lengths, head size, causal or not.
 
 Layouts are those of the libraries' own signatures: `aten::scaled_dot_product_attention` and its
-back ends take (batch, heads, length, head size); `aten::_flash_attention_forward`,
+back ends take (batch, heads, length, head size), and so does the `FlashAttentionFunction` of
+github.com/lucidrains/memory-efficient-attention-pytorch; `aten::_flash_attention_forward`,
 `aten::_efficient_attention_forward`, flash-attn (github.com/Dao-AILab/flash-attention) and xformers
 (github.com/facebookresearch/xformers) take (batch, length, heads, head size), or packed sequences
 as (total length, heads, head size).
@@ -18,6 +19,7 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 
 _HEADS_FIRST: Final = re.compile(r"scaled_dot_product|cudnn_attention|flex_attention|sage|sdpa")
+_OF_LUCIDRAINS: Final = ("", "flash_attention")
 _CAUSAL_ARGUMENT: Final[dict[str, int]] = {
     "scaled_dot_product_attention": 5,
     "scaled_dot_product_attention_math": 5,
@@ -35,6 +37,7 @@ class Geometry:
 
     `sequences` is batch times heads; `batch` and `heads` are known where an op tells them apart.
     `is_linear` says that there are no scores: keys and values are summed over the tokens.
+    `key_heads` are the heads of keys and values, `value_size` is the size of those of values.
     """
 
     sequences: int | None
@@ -45,20 +48,23 @@ class Geometry:
     heads: int | None = None
     causal: bool | None = None
     is_linear: bool = False
+    key_heads: int | None = None
+    value_size: int | None = None
 
 
 def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
     """Return what a fused attention op was given, null where its shapes do not say."""
-    _, plain = plain_op_name(name)
+    namespace, plain = plain_op_name(name)
+    is_heads_first = bool(_HEADS_FIRST.search(plain)) or (namespace, plain) == _OF_LUCIDRAINS
     tensors = shapes.tensors(op)
     if len(tensors) < 2 or len(tensors[0]) != len(tensors[1]):
         return None
     query, key = tensors[0], tensors[1]
     causal = _causal(shapes, op, plain)
-    if len(query) > 4 and _HEADS_FIRST.search(plain):
+    if len(query) > 4 and is_heads_first:
         query, key = _folded(query), _folded(key)
     if len(query) == 4:
-        first = (2, 1) if _HEADS_FIRST.search(plain) else (1, 2)
+        first = (2, 1) if is_heads_first else (1, 2)
         length, heads = first
         return Geometry(
             sequences=query[0] * query[heads],
@@ -68,9 +74,12 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             batch=query[0],
             heads=query[heads],
             causal=causal,
+            key_heads=key[heads],
+            value_size=_value_size(tensors),
         )
-    if len(query) == 3 and _HEADS_FIRST.search(plain):
-        return Geometry(query[0], query[1], key[1], query[2], causal=causal)
+    if len(query) == 3 and is_heads_first:
+        size = _value_size(tensors)
+        return Geometry(query[0], query[1], key[1], query[2], causal=causal, value_size=size)
     return _packed(tensors, causal) if len(query) == 3 else None
 
 
@@ -80,10 +89,24 @@ def _packed(tensors: tuple[Shape, ...], causal: bool | None) -> Geometry | None:
     if not offsets:
         return None
     batch = offsets[0][0] - 1
-    (queries, heads, size), keys = tensors[0], tensors[1][0]
+    (queries, heads, size), (keys, key_heads, _) = tensors[0], tensors[1]
     return Geometry(
-        batch * heads, queries // batch, keys // batch, size, batch, heads, causal=causal
+        batch * heads,
+        queries // batch,
+        keys // batch,
+        size,
+        batch,
+        heads,
+        causal=causal,
+        key_heads=key_heads,
+        value_size=_value_size(tensors),
     )
+
+
+def _value_size(tensors: tuple[Shape, ...]) -> int | None:
+    """Return the head size of the values, the third tensor, if it goes with the keys."""
+    key, value = tensors[1], tensors[2] if len(tensors) > 2 else ()
+    return value[-1] if value and value[:-1] == key[:-1] else None
 
 
 def _folded(shape: Shape) -> Shape:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.categories import ATTENTION, CODE_OF, EVIDENCES, TEMPORAL_ATTENTION, WEAK_EVIDENCES
+from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.donated_costs import DonatedCosts
 from tracekit.classifying.donors import BETWEEN, KIND, NONE, SURE, Donor, Found, Numbers
 from tracekit.classifying.table import FromDonors, KernelTable
@@ -229,6 +230,9 @@ class _Changed:
     reason: IntArray
     causal: SmallArray
     phase: SmallArray
+    call: IntArray
+    calls: AttentionCalls | None
+    partner: IntArray
     texts: dict[str, tuple[str, ...]]
     codes: dict[str, IntArray]
     costs: DonatedCosts
@@ -238,7 +242,14 @@ class _Changed:
         """Begin with what the table says."""
         nothing = np.full(len(table), -1, np.int64)
         before = table.from_donors or FromDonors(
-            module=nothing, modules=(), op=nothing, ops=(), phase=nothing.astype(np.int8)
+            module=nothing,
+            modules=(),
+            op=nothing,
+            ops=(),
+            phase=nothing.astype(np.int8),
+            call=nothing,
+            calls=None,
+            partner=nothing,
         )
         return cls(
             old=table,
@@ -250,6 +261,9 @@ class _Changed:
             reason=table.reason.copy(),
             causal=table.causal.copy(),
             phase=before.phase.copy(),
+            call=before.call.copy(),
+            calls=before.calls,
+            partner=before.partner.copy(),
             texts={
                 "axis": table.axes,
                 "kind": table.kinds,
@@ -277,6 +291,7 @@ class _Changed:
         self.evidence[rows] = np.where(is_direct, _GRAPH, given.evidence[partner])
         self.confidence[rows] = confidence
         self.phase[rows] = given.phase[partner]
+        self._take_calls(given, rows, partner)
         causal = given.causal[partner]
         self.causal[rows] = np.where(causal >= 0, causal, self.causal[rows])
         is_one = found.how[at] != BETWEEN
@@ -291,6 +306,13 @@ class _Changed:
         # Copies have their own size, whatever stood in their place.
         is_one &= self.old.linked.trace.activities.kind[rows] == 0
         self.costs.take(donor.number, given.operations, rows[is_one], partner[is_one])
+
+    def _take_calls(self, given: KernelTable, rows: IntArray, partner: IntArray) -> None:
+        known = 0 if self.calls is None else len(self.calls)
+        self.calls = given.calls if self.calls is None else self.calls.joined(given.calls)
+        call = given.call[partner]
+        self.call[rows] = np.where(call >= 0, known + call, -1)
+        self.partner[rows] = partner
 
     def _judged(
         self, given: KernelTable, at: IntArray, found: Found
@@ -339,6 +361,9 @@ class _Changed:
                 op=self.codes["op"],
                 ops=self.texts["op"],
                 phase=self.phase,
+                call=self.call,
+                calls=self.calls,
+                partner=self.partner,
                 operations=self.costs.numbered(self.old.linked.trace.activities.correlation),
             ),
         )

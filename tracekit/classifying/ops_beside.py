@@ -30,6 +30,11 @@ class OpsBeside:
         """Return the rows that started from one time on and before another."""
         return self.rows[bisect_left(self.starts, from_ns) : bisect_left(self.starts, to_ns)]
 
+    def after(self, time_ns: int, count: int) -> list[int]:
+        """Return the first rows that started from a time on."""
+        at = bisect_left(self.starts, time_ns)
+        return self.rows[at : at + count]
+
 
 def named_tops(linked: Linked, index: OpIndex, plain_names: frozenset[str]) -> IntArray:
     """Return the outermost forward ops of these plain names."""

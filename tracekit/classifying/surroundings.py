@@ -11,6 +11,7 @@ from tracekit.categories import EVIDENCES, TEMPORAL_ATTENTION
 from tracekit.classifying.attention_axes import call_traits
 from tracekit.classifying.attention_calls import attention_calls
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.call_heads import with_heads
 from tracekit.classifying.issued_ops import issued_ops
 from tracekit.classifying.neighbours import before_convolution, in_gate, making_weights
 from tracekit.classifying.op_index import OpIndex
@@ -48,7 +49,7 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
     call = calls.call
     axis, evidence = _axes(linked, call, traits.axis)
     rows = AttentionRows(
-        calls=calls,
+        calls=with_heads(linked, shapes, calls),
         call=call,
         axis=axis,
         kind=_either(_labelled(linked, "kind", KINDS), _of_call(traits.kind, call)),

@@ -52,6 +52,8 @@ class FromDonors:
 
     `module` holds positions in `modules`, `op` in `ops`, `phase` in `PHASES`, all -1 where a row
     has its own. `operations` has operations numbered from 0, null where none were taken.
+    `call` holds rows of `calls`, the attention calls of the donors, and `partner` the row of its
+    table that a node was found to be, both -1 for none.
     """
 
     module: IntArray
@@ -59,6 +61,9 @@ class FromDonors:
     op: IntArray
     ops: tuple[str, ...]
     phase: SmallArray
+    call: IntArray
+    calls: AttentionCalls | None
+    partner: IntArray
     operations: Operations | None = None
 
 

@@ -78,6 +78,7 @@ def _with_pairs(thread: Thread, spans: list[Span], pairs: list[Span]) -> list[Sp
 
 def _with_softmax(thread: Thread) -> Iterator[Span]:
     starts = [product.start_ns for product in thread.products]
+    ended: set[int] = set()
     for number, softmax in enumerate(thread.softmaxes):
         at = bisect_left(starts, softmax.start_ns)
         before = thread.products[max(at - _REACH, 0) : at]
@@ -89,12 +90,22 @@ def _with_softmax(thread: Thread) -> Iterator[Span]:
         )
         if (first is None or last is None) and softmax.shape:
             first, last = _banded(thread, before, after)
-        if first is None or last is None:
+        if first is None or last is None or (first.root in ended and not _fits(softmax, first)):
             continue
         beyond = thread.softmaxes[number + 1 : number + 2]
         if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
             continue
-        yield Span(thread.number, first.root, last.root, _geometry(softmax, first))
+        ended.add(last.root)
+        yield Span(thread.number, first.root, last.root, _geometry(softmax, first, last))
+
+
+def _fits(softmax: Softmax, scores: Product) -> bool:
+    """Say whether a softmax has the rows and columns of a product, not by chance its size alone.
+
+    Linear attention takes softmaxes of queries and keys, which may be as large as what attention
+    in windows has just returned.
+    """
+    return softmax.shape[-2:] in ((scores.rows, scores.columns), (scores.columns, scores.rows))
 
 
 def _banded(
@@ -199,17 +210,27 @@ def _with_loose_products(thread: Thread, spans: Sequence[Span]) -> Iterator[Span
             yield widened[number]
 
 
-def _geometry(softmax: Softmax, first: Product) -> Geometry:
+def _geometry(softmax: Softmax, first: Product, last: Product) -> Geometry:
     shape = softmax.shape
-    size = first.inner or None
+    size, value = first.inner or None, _value_size(first, last)
     if len(shape) >= 4:
         heads, batch = shape[-3], prod(shape[:-3])
-        return Geometry(batch * heads, shape[-2], shape[-1], size, batch, heads)
+        sequences = batch * heads
+        return Geometry(sequences, shape[-2], shape[-1], size, batch, heads, value_size=value)
     if len(shape) == 3:
-        return Geometry(shape[0], shape[1], shape[2], size)
+        return Geometry(shape[0], shape[1], shape[2], size, value_size=value)
     if first.batch:
-        return Geometry(first.batch, first.rows, first.columns, size)
+        return Geometry(first.batch, first.rows, first.columns, size, value_size=value)
     return Geometry(None, None, None, None)
+
+
+def _value_size(first: Product, last: Product) -> int | None:
+    """Return the head size of the values: what the second product has beside the scores."""
+    if not first.batch or first.batch != last.batch:
+        return None
+    if first.scores == last.taken:
+        return last.columns
+    return last.rows if first.scores == last.batch * last.inner * last.columns else None
 
 
 def _without_softmax(thread: Thread, found: Sequence[Span]) -> Iterator[Span]:
@@ -246,14 +267,17 @@ def _pair_geometry(first: Product, last: Product) -> Geometry | None:
     if first.batch == 1:
         return None
     sums = {first.rows, first.columns}
-    small = max(sums) <= _LARGEST_HEAD
-    if small and first.inner > max(sums) and last.inner in sums:
+    if max(sums) <= _LARGEST_HEAD and first.inner > max(sums) and last.inner in sums:
         # Linear attention: keys and values are summed over the tokens first.
         other = first.rows + first.columns - last.inner
         length = last.columns if last.rows == other else last.rows
         if other in (last.rows, last.columns) and length > max(sums):
-            return Geometry(first.batch, length, first.inner, last.inner, is_linear=True)
-    sizes = first.inner <= _LARGEST_HEAD and last.columns <= _LARGEST_HEAD
-    if sizes and first.rows == last.rows and first.columns == last.inner != first.inner:
-        return Geometry(first.batch, first.rows, first.columns, first.inner)
+            size = last.inner
+            return Geometry(
+                first.batch, length, first.inner, size, is_linear=True, value_size=other
+            )
+    is_small = first.inner <= _LARGEST_HEAD and last.columns <= _LARGEST_HEAD
+    if is_small and first.rows == last.rows and first.columns == last.inner != first.inner:
+        value = last.columns
+        return Geometry(first.batch, first.rows, first.columns, first.inner, value_size=value)
     return None

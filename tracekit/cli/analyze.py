@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     help="Peaks of the device: FLOP/s by type (bfloat16=989e12), bandwidth in bytes/s, "
     "cache_bytes; or a JSON file of them. Repeatable.",
 )
-@click.option("--all", "list_all", is_flag=True, help="List all gaps, not the 1,000 largest.")
+@click.option(
+    "--all",
+    "list_all",
+    is_flag=True,
+    help="List all gaps and attention calls, not 1,000.",
+)
 @load_options
 def analyze(
     paths: tuple[str, ...],

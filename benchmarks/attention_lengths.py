@@ -1,0 +1,165 @@
+"""Hold sizes of attention calls against labels: ``python -m benchmarks.attention_lengths TRACE…``.
+
+The labels of collectors are taken out of each trace, its attention calls found from the shapes of
+ops alone, and their lengths and heads compared with what the label around each call says. Writes
+the table into ``docs/attention.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+import tracekit
+from benchmarks.document import replace_between
+from benchmarks.tools import CHECKOUT, UnusableError
+from tracekit.analysis.call_table import call_table
+from tracekit.analysis.withholding import without_labels
+from tracekit.errors import TracekitError
+from tracekit.labels import AttentionLabel, parse_attention
+from tracekit.linking.nesting import Forest, build_forest
+from tracekit.trace import NO_TEXT, NULL, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracekit.classifying.table import KernelTable
+    from tracekit.trace import IntArray
+
+MARKER: Final = "lengths"
+_DOCS: Final = CHECKOUT / "docs" / "attention.md"
+_MOST_MORE: Final = 8
+
+EQUAL, MORE, FEWER, OTHER, MISSING = "equal", "more", "fewer", "other", "missing"
+"""How a call and its label compare: alike; the call has up to 8 keys more; it has fewer queries or
+keys; otherwise. That says what differs, not who is right. `MISSING` counts labelled modules in
+which no call was found."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare, write the table, and return 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attention_lengths", description=__doc__
+    )
+    parser.add_argument("traces", nargs="+", type=Path, help="labelled traces or run folders")
+    parser.add_argument("--docs", type=Path, default=_DOCS)
+    args = parser.parse_args(argv)
+    rows: dict[str, Counter[str]] = {}
+    for path in args.traces:
+        try:
+            rows[path.name] = compared(tracekit.load(path))
+        except TracekitError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+    rows = {name: counts for name, counts in rows.items() if counts}
+    try:
+        text = replace_between(args.docs.read_text(encoding="utf-8"), MARKER, table(rows))
+        args.docs.write_text(text, encoding="utf-8")
+    except (OSError, UnusableError) as error:
+        print(f"benchmarks.attention_lengths: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def compared(trace: Trace) -> Counter[str]:
+    """Return how many forward calls of a labelled trace compare in which way with their labels."""
+    labels, spans, which = _labelled(trace)
+    counts: Counter[str] = Counter()
+    if not labels:
+        return counts
+    found = tracekit.classify(tracekit.link(without_labels(trace)))
+    calls, span = _calls_in(found, spans)
+    is_seen = np.zeros(len(which), np.bool_)
+    for call, inside in zip(calls.tolist(), span.tolist(), strict=True):
+        at = inside
+        while at >= 0 and not is_seen[at]:
+            is_seen[at] = True
+            at = int(spans.parent[at])
+        if inside >= 0:
+            counts[_how(found, call, labels[which[inside]])] += 1
+    if counts:
+        counts[MISSING] = int(np.count_nonzero(~is_seen))
+    return counts
+
+
+def table(rows: dict[str, Counter[str]]) -> str:
+    """Return the comparison in Markdown: sums, and the runs in which not all calls are equal."""
+    total: Counter[str] = Counter()
+    for counts in rows.values():
+        total.update(counts)
+    whole = _calls(total)
+    alike = [name for name, counts in rows.items() if counts[EQUAL] == _calls(counts)]
+    lines = [
+        f"Of {whole:,} calls in {len(rows)} runs {total[EQUAL]:,} ({total[EQUAL] / whole:.1%}) "
+        f"equal their labels in both lengths and in heads; {total[MORE]} have up to "
+        f"{_MOST_MORE} keys more, {total[FEWER]} fewer queries or keys, {total[OTHER]} differ "
+        f"otherwise; {total[MISSING]} labelled modules have no call. In {len(alike)} runs all "
+        "calls are equal; these are the others:",
+        "",
+        "| run | calls | equal | more keys | fewer | otherwise |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, counts in rows.items():
+        if name not in alike:
+            cells = [_calls(counts), *(counts[how] for how in (EQUAL, MORE, FEWER, OTHER))]
+            lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _calls(counts: Counter[str]) -> int:
+    return sum(counts.values()) - counts[MISSING]
+
+
+def _labelled(trace: Trace) -> tuple[dict[int, AttentionLabel], Forest, IntArray]:
+    """Return labels by the code of their text, their spans, and the code of each span."""
+    names = trace.annotations.name
+    labels: dict[int, AttentionLabel] = {}
+    for code in np.unique(names[names != NO_TEXT]).tolist():
+        label = parse_attention(trace.strings[code])
+        if label is not None:
+            labels[code] = label
+    spans = trace.annotations.take(np.flatnonzero(np.isin(names, list(labels))))
+    forest = build_forest(spans.thread, spans.start_ns, spans.end_ns)
+    return labels, forest, spans.name.astype(np.int64)
+
+
+def _calls_in(found: KernelTable, spans: Forest) -> tuple[IntArray, IntArray]:
+    """Return the forward calls that have kernels, and the innermost span that each is in."""
+    used = call_table(found)
+    calls = np.unique(used.call[~used.is_backward & (used.call < len(found.calls))])
+    op = found.calls.op[calls]
+    ops = found.linked.trace.ops
+    return calls, spans.innermost_at(ops.thread[op], ops.start_ns[op])
+
+
+def _how(found: KernelTable, call: int, label: AttentionLabel) -> str:
+    calls = found.calls
+    queries, keys, heads = (
+        None if column[call] == NULL else int(column[call])
+        for column in (calls.query_length, calls.key_length, calls.heads)
+    )
+    same = [
+        told is None or told == own
+        for own, told in (
+            (queries, label.query_length), (keys, label.key_length), (heads, label.heads),
+        )
+    ]  # fmt: skip
+    if all(same):
+        return EQUAL
+    if not same[2] or None in (queries, keys, label.query_length, label.key_length):
+        return OTHER
+    assert queries is not None
+    assert keys is not None
+    more_keys = keys - (label.key_length or 0)
+    if same[0] and 0 < more_keys <= _MOST_MORE:
+        return MORE
+    has_fewer = queries < (label.query_length or 0) or (same[0] and more_keys < 0)
+    return FEWER if has_fewer else OTHER
+
+
+if __name__ == "__main__":
+    sys.exit(main())

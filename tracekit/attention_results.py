@@ -1,0 +1,138 @@
+"""What the analyses say of attention: part of `tracekit.results`, whose rules hold here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCall:
+    """One call of an attention operator, fused or written out; null where nothing tells.
+
+    `start_ns` is the start of its first kernel, `kernels` and `time_ns` are those of the operator
+    alone. `phase` is forward or backward. `sequences` is batch times heads, `key_heads` are those
+    of keys and values, `head_size` is of queries and keys, `value_size` of values. `flops` counts
+    2 for a multiply-add and causal attention in full, `flops_causal` only what causality leaves;
+    `bytes` is the least traffic: what goes in read once and what comes out written once.
+    """
+
+    start_ns: int
+    stage: str | None
+    step: int | None
+    module: str | None
+    kind: str | None
+    axis: str | None
+    phase: str
+    causal: bool | None
+    batch: int | None
+    heads: int | None
+    key_heads: int | None
+    sequences: int | None
+    query_length: int | None
+    key_length: int | None
+    head_size: int | None
+    value_size: int | None
+    dtype: str | None
+    backend: str | None
+    kernels: int
+    time_ns: int
+    flops: int | None
+    flops_causal: int | None
+    bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShare:
+    """Attention time of one axis or one kind; `time_share` is of all attention time.
+
+    `calls` are forward calls, null where no kernel is known to be of one. `flops` sums over
+    forward and backward calls whose sizes are known, null if none are; `calls_without_flops` counts
+    the others.
+    """
+
+    key: str | None
+    kernels: int
+    time_ns: int
+    time_share: float | None
+    calls: int | None = None
+    flops: int | None = None
+    calls_without_flops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLength:
+    """Forward calls of one query and key length, kind and axis, and their time."""
+
+    query_length: int | None
+    key_length: int | None
+    kind: str | None
+    axis: str | None
+    calls: int
+    time_ns: int
+    time_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LengthLevels:
+    """Query lengths of self-attention in one step of a stage, along one axis.
+
+    `levels` are the distinct lengths, longest first; `ratio` is the longest over the shortest,
+    `neighbour_ratio` the largest ratio of two that are neighbours among them.
+    """
+
+    stage: str | None
+    step: int | None
+    axis: str | None
+    levels: tuple[int, ...]
+    ratio: float
+    neighbour_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class LengthRatio:
+    """The levels of the stage with most attention time, not along time if there are others.
+
+    `by_stage` has those of every stage and axis.
+    """
+
+    stage: str | None
+    step: int | None
+    axis: str | None
+    longest: int
+    shortest: int
+    ratio: float
+    neighbour_ratio: float
+    by_stage: tuple[LengthLevels, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LengthProfile:
+    """How many tokens self-attention looks at, over one stage along one axis, in time order.
+
+    `lengths` are key lengths, in joint attention query lengths. `points` says what each is of:
+    `call` of the first step if every step repeats it (`repeats`, else of the whole stage), or
+    `step` where each has a length of its own, as in decoding. A thousand at most are kept, evenly
+    picked.
+    """
+
+    stage: str | None
+    axis: str | None
+    calls: int
+    steps: int
+    repeats: bool
+    points: str
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionResult:
+    """Attention by call (in time order, the largest unless all are listed), axis, kind, length."""
+
+    calls: tuple[AttentionCall, ...] = ()
+    calls_total: int = 0
+    calls_listed: int = 0
+    by_axis: tuple[AttentionShare, ...] = ()
+    by_kind: tuple[AttentionShare, ...] = ()
+    sequence_lengths: tuple[SequenceLength, ...] = ()
+    length_ratio: LengthRatio | None = None
+    profile: tuple[LengthProfile, ...] = ()
