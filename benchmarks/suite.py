@@ -51,6 +51,8 @@ _SCORES: Final = "the scores of one call would take {} GB"
 CASES: Final[dict[str, Case]] = {
     "stable-diffusion": Case({"steps": 10}),
     "llama": Case({"new_tokens": 32}),
+    "imagen": Case({"steps": 4}),
+    "make-a-video": Case({"steps": 5}, repeats=1),
     "parti": Case({"trace_steps": 16}, repeats=1),
     "wan": Case({"steps": 1}, 1, _SCORES.format(26)),
     "cogvideox": Case({"steps": 1}, 1, _SCORES.format(38)),
