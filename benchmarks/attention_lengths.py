@@ -1,8 +1,8 @@
-"""Hold sizes of attention calls against labels: ``python -m benchmarks.attention_lengths TRACE…``.
+"""Hold attention calls against labels: ``python -m benchmarks.attention_lengths TRACE…``.
 
 The labels of collectors are taken out of each trace, its attention calls found from the shapes of
-ops alone, and their lengths and heads compared with what the label around each call says. Writes
-the table into ``docs/attention.md``.
+ops alone, and their lengths and heads, kinds and axes compared with what the label around each
+call says. Writes the table into ``docs/attention.md``.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ EQUAL, MORE, FEWER, OTHER, MISSING = "equal", "more", "fewer", "other", "missing
 keys; otherwise. That says what differs, not who is right. `MISSING` counts labelled modules in
 which no call was found."""
 
+KIND, AXIS = "kind", "axis"
+"""Counted besides: calls of the kind, and along the axis, that a label names or leaves open."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, write the table, and return 0."""
@@ -72,15 +75,18 @@ def compared(trace: Trace) -> Counter[str]:
     if not labels:
         return counts
     found = tracekit.classify(tracekit.link(without_labels(trace)))
-    calls, span = _calls_in(found, spans)
+    calls, main, span = _calls_in(found, spans)
     is_seen = np.zeros(len(which), np.bool_)
-    for call, inside in zip(calls.tolist(), span.tolist(), strict=True):
+    for call, row, inside in zip(calls.tolist(), main.tolist(), span.tolist(), strict=True):
         at = inside
         while at >= 0 and not is_seen[at]:
             is_seen[at] = True
             at = int(spans.parent[at])
         if inside >= 0:
-            counts[_how(found, call, labels[which[inside]])] += 1
+            label = labels[which[inside]]
+            counts[_how(found, call, label)] += 1
+            counts[KIND] += label.kind in (None, _text(found.kinds, found.kind[row]))
+            counts[AXIS] += label.axis in (None, _text(found.axes, found.axis[row]))
     if counts:
         counts[MISSING] = int(np.count_nonzero(~is_seen))
     return counts
@@ -92,26 +98,36 @@ def table(rows: dict[str, Counter[str]]) -> str:
     for counts in rows.values():
         total.update(counts)
     whole = _calls(total)
-    alike = [name for name, counts in rows.items() if counts[EQUAL] == _calls(counts)]
+    alike = [
+        name
+        for name, counts in rows.items()
+        if counts[EQUAL] == counts[KIND] == counts[AXIS] == _calls(counts)
+    ]
     lines = [
         f"Of {whole:,} calls in {len(rows)} runs {total[EQUAL]:,} ({total[EQUAL] / whole:.1%}) "
         f"equal their labels in both lengths and in heads; {total[MORE]} have up to "
         f"{_MOST_MORE} keys more, {total[FEWER]} fewer queries or keys, {total[OTHER]} differ "
-        f"otherwise; {total[MISSING]} labelled modules have no call. In {len(alike)} runs all "
-        "calls are equal; these are the others:",
+        f"otherwise; {total[MISSING]} labelled modules have no call. {total[KIND] / whole:.1%} are "
+        f"of the kind that their label names, {total[AXIS] / whole:.1%} along its axis. In "
+        f"{len(alike)} runs all calls are equal in everything; these are the others:",
         "",
-        "| run | calls | equal | more keys | fewer | otherwise |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| run | calls | equal | more keys | fewer | otherwise | kind equal | axis equal |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, counts in rows.items():
         if name not in alike:
-            cells = [_calls(counts), *(counts[how] for how in (EQUAL, MORE, FEWER, OTHER))]
+            told = (EQUAL, MORE, FEWER, OTHER, KIND, AXIS)
+            cells = [_calls(counts), *(counts[how] for how in told)]
             lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
 def _calls(counts: Counter[str]) -> int:
-    return sum(counts.values()) - counts[MISSING]
+    return sum(counts[how] for how in (EQUAL, MORE, FEWER, OTHER))
+
+
+def _text(texts: tuple[str, ...], code: int) -> str | None:
+    return texts[code] if code >= 0 else None
 
 
 def _labelled(trace: Trace) -> tuple[dict[int, AttentionLabel], Forest, IntArray]:
@@ -127,13 +143,14 @@ def _labelled(trace: Trace) -> tuple[dict[int, AttentionLabel], Forest, IntArray
     return labels, forest, spans.name.astype(np.int64)
 
 
-def _calls_in(found: KernelTable, spans: Forest) -> tuple[IntArray, IntArray]:
-    """Return the forward calls that have kernels, and the innermost span that each is in."""
+def _calls_in(found: KernelTable, spans: Forest) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the forward calls that have kernels, the longest, and the innermost span around."""
     used = call_table(found)
-    calls = np.unique(used.call[~used.is_backward & (used.call < len(found.calls))])
+    forward = np.flatnonzero(~used.is_backward & (used.call < len(found.calls)))
+    calls, first = np.unique(used.call[forward], return_index=True)
     op = found.calls.op[calls]
     ops = found.linked.trace.ops
-    return calls, spans.innermost_at(ops.thread[op], ops.start_ns[op])
+    return calls, used.main[forward[first]], spans.innermost_at(ops.thread[op], ops.start_ns[op])
 
 
 def _how(found: KernelTable, call: int, label: AttentionLabel) -> str:

@@ -1,4 +1,4 @@
-"""Sizes of attention calls against labels: what counts as equal, and the table of it."""
+"""Attention calls against labels: what counts as equal, and the table of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_call_is_held_against_its_label(
     label = AttentionLabel("attn", "cross", "spatial", *lengths, heads)
     program.b.annotation(attention_label(label), 0, 100 * program.count)
     counts = attention_lengths.compared(tracekit.load(program.b.write(tmp_path / "t.json")))
-    assert counts == Counter({how: 1, "missing": 0})
+    assert counts == Counter({how: 1, "missing": 0, "kind": 1, "axis": 0})
 
 
 def test_a_labelled_module_without_a_call_is_counted(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_labelled_module_without_a_call_is_counted(tmp_path: Path) -> None:
     program.b.annotation(label, 0, 95)
     program.b.annotation(label, 100, 95)
     counts = attention_lengths.compared(tracekit.load(program.b.write(tmp_path / "t.json")))
-    assert counts == Counter(equal=1, missing=1)
+    assert counts == Counter(equal=1, missing=1, kind=1, axis=1)
 
 
 def test_the_document_gets_the_table(tmp_path: Path) -> None:
@@ -56,4 +56,4 @@ def test_the_document_gets_the_table(tmp_path: Path) -> None:
     trace, docs = program.b.write(tmp_path / "t.json"), tmp_path / "a.md"
     docs.write_text("<!-- lengths:begin -->\n<!-- lengths:end -->\n")
     assert attention_lengths.main([str(trace), "--docs", str(docs)]) == 0
-    assert "| t.json | 1 | 0 | 0 | 0 | 1 |" in docs.read_text()
+    assert "| t.json | 1 | 0 | 0 | 0 | 1 | 1 | 1 |" in docs.read_text()

@@ -12,10 +12,11 @@ import numpy as np
 from tracekit.classifying.attention_kinds import call_kinds
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.convolutions import Convolution, convolutions
-from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, temporal_calls
+from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, roles_in_videos
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.ops_beside import by_thread, named_tops
+from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -61,7 +62,7 @@ def call_traits(
     images = _images(layers.values())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
-        roles, _ = temporal_calls(_calls(calls, rows), images)
+        roles = roles_in_videos(_calls(calls, rows), images)
         if all(role is None for role in roles):
             roles = _by_turns(linked, shapes, calls, rows)
         for row, role in zip(rows.tolist(), roles, strict=True):
@@ -71,7 +72,10 @@ def call_traits(
     axis[rest] = _by_convolutions(linked, shapes, layers, calls, rest)
     rest = known[axis[known] == _SEQUENCE]
     axis[rest] = _by_position_grids(linked, shapes, calls, rest)
-    kind = call_kinds(linked, shapes, calls, known)
+    kind = call_kinds(linked, shapes, calls, known, layers)
+    in_order = known[np.lexsort((calls.start_ns[known], calls.thread[known]))]
+    TokenGrids(linked, shapes, calls, layers).tell(in_order, axis, kind)
+    copy_to_recomputed(calls, known[np.argsort(calls.start_ns[known], kind="stable")], axis)
     _of_joint(calls, kind, axis, _BOTH if images.volumes else _SPATIAL)
     return CallTraits(axis, kind)
 

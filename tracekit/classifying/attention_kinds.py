@@ -11,6 +11,7 @@ import numpy as np
 
 from tracekit.categories import LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
+from tracekit.classifying.convolutions import Convolution
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
@@ -25,21 +26,29 @@ _EXTRA_TOKENS: Final = 8
 """Keys that a module learns, which stand beside those of the tokens."""
 
 _PROJECTIONS: Final = 3
+_MOST_OVERLAP: Final = 4
+"""Windows of keys that reach into their neighbours hold each token up to so many times."""
 
 
 def call_kinds(
-    linked: Linked, index: OpIndex, calls: AttentionCalls, known: IntArray
+    linked: Linked,
+    index: OpIndex,
+    calls: AttentionCalls,
+    known: IntArray,
+    images: dict[int, Convolution],
 ) -> SmallArray:
     """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
 
     As many keys as queries are self, and joint where both, or the tokens that they are made of,
     were put together of two sequences before. Other numbers are self where a cache was written to,
-    where all projections before took the same tokens (chunks, windows, pooled queries), or but for
-    a few learned keys; joint where text was added to the keys; else cross.
+    where all projections before took the same tokens (chunks, windows, pooled queries), where one
+    of `images`, the convolutions by their row, made the keys' tokens of the queries', or but for a
+    few learned keys; joint where text was added to the keys; else cross.
     """
     kind = np.full(len(calls), -1, np.int8)
     joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
     layers = by_thread(linked, _linear_tops(linked, index))
+    reductions = by_thread(linked, np.fromiter(images, np.int64, len(images)))
     others: dict[int, set[int]] = defaultdict(set)
     joined: list[tuple[int, int]] = []
     ended = dict.fromkeys(np.unique(calls.thread).tolist(), -1)
@@ -52,7 +61,7 @@ def call_kinds(
         before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
             kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
-        elif any(part is not None for part in parts):
+        elif any(part is not None and _holds_own(part, queries) for part in parts):
             kind[row] = _SELF
             is_longer = keys > queries + _EXTRA_TOKENS and queries > 1
             is_added = any(part and set(part) != {queries} for part in parts)
@@ -62,13 +71,38 @@ def call_kinds(
         elif not before and row and _is_chunk(calls, row):
             kind[row] = kind[row - 1]
         else:
-            kind[row] = _SELF if _are_own(index, before, calls, row) else _CROSS
+            made = reductions[thread].between(since_ns, start_ns) if thread in reductions else []
+            is_own = _are_own(index, before, calls, row) or any(
+                _reduces(images[one], queries, keys) for one in made
+            )
+            kind[row] = _SELF if is_own else _CROSS
     for row, queries in joined:
         # A cache grows; text that is added to the keys stays as long as it is.
         if len(others[queries]) == 1 and sum(one == queries for _, one in joined) > 1:
             kind[row] = _JOINT
+    _join_refined(calls, known, kind)
     _spread_joint(calls, known, kind)
     return kind
+
+
+def _holds_own(part: tuple[int, ...], queries: int) -> bool:
+    """Say whether keys that were put together are the queries' own and what came before them.
+
+    A cache is written to, or stands before the new tokens; a learned key stands before others, also
+    where the query is a single one.
+    """
+    if not part or part[-1] == queries:
+        return True
+    with_learned = range(queries, queries + _EXTRA_TOKENS + 1)
+    return queries > _EXTRA_TOKENS and any(length in with_learned for length in part)
+
+
+def _reduces(layer: Convolution, queries: int, keys: int) -> bool:
+    """Say whether a convolution makes fewer tokens of an image that is as large as the queries.
+
+    Pyramid transformers (PVT, SegFormer, Twins) take keys of a smaller image.
+    """
+    return layer.planes[0] > layer.planes[-1] == keys and layer.planes[0] == queries
 
 
 def _are_own(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
@@ -97,8 +131,13 @@ def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row
         taken.add(prod(tensors[0][:-1]))
         made += tensors[1][0] if tensors[1][1] == tensors[0][-1] else tensors[1][1]
     # One projection is of the queries alone, unless it makes the keys and values as well.
-    width = int(calls.heads[row]) * int(calls.head_size[row])
-    return len(taken) == 1 and (len(layers) > 1 or 0 < width < made)
+    heads = max(int(calls.heads[row]), 1)
+    width = heads * int(calls.head_size[row])
+    if len(taken) != 1 or not (len(layers) > 1 or 0 < width < made):
+        return False
+    # Keys of an encoder that were projected once are more than the tokens of a step of decoding.
+    wanted = int(calls.sequences[row]) // heads * int(calls.key_length[row])
+    return wanted <= _MOST_OVERLAP * taken.pop()
 
 
 def _is_chunk(calls: AttentionCalls, row: int) -> bool:
@@ -127,6 +166,26 @@ def _is_joint(
     tokens = {_taken(index, layer) for layer in layers[-_PROJECTIONS:]}
     batch = int(calls.sequences[row]) // max(int(calls.heads[row]), 1)
     return tokens == {batch * int(calls.key_length[row])} and calls.causal[row] != 1
+
+
+def _join_refined(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:
+    """Tell joint attention over two sequences that were attended to apart before, as in Lumina.
+
+    Layers of the same heads refine text and image each for itself; nothing need put them together
+    in one op.
+    """
+    lengths: dict[tuple[int, ...], set[int]] = defaultdict(set)
+    for row in known.tolist():
+        length = int(calls.query_length[row])
+        if kind[row] != _SELF or calls.key_length[row] != length or calls.causal[row] == 1:
+            continue
+        model = tuple(int(of[row]) for of in (calls.thread, calls.sequences, calls.head_size))
+        before = lengths[model]
+        if any(one != length - one > _EXTRA_TOKENS < one and length - one in before
+               for one in before):  # fmt: skip
+            kind[row] = _JOINT
+        elif length > _EXTRA_TOKENS:
+            before.add(length)
 
 
 def _spread_joint(calls: AttentionCalls, known: IntArray, kind: SmallArray) -> None:

@@ -29,6 +29,9 @@ _LEAST_FRAMES: Final = 2
 _LEAST_POSITIONS: Final = 4
 """Fewer frames, or positions a frame, are no video."""
 
+_EVIDENCE_OF_IMAGES: Final = 3.0
+_MOST_VIDEOS: Final = 4
+
 
 class Size(NamedTuple):
     """Sequences of a call (the batch, or batch times heads) and the range of their length."""
@@ -77,15 +80,17 @@ class _Video(NamedTuple):
     frames: int
 
 
-def temporal_calls(calls: Sequence[Call], images: Images) -> tuple[list[int | None], int | None]:
+def temporal_calls(
+    calls: Sequence[Call], images: Images, *, least_evidence: float = 0.0
+) -> tuple[list[int | None], int | None]:
     """Return for each call `SPATIAL`, `TEMPORAL` or null, and the number of frames, if any.
 
     `calls` are those of one model in the order of their issue. Null means that the call is no
-    part of a video that is factorized into space and time.
+    part of a video that is factorized into space and time, or of none with `least_evidence`.
     """
     counts = Counter(call.size for call in calls if call.is_self)
     pairs = [*_pairs(sorted(counts)), *_with_images(sorted(counts), images)]
-    video = _video(pairs, counts, images)
+    video = _video(pairs, counts, images, least_evidence)
     if video is None:
         return [None] * len(calls), None
     roles = _roles(pairs, video, images)
@@ -95,6 +100,25 @@ def temporal_calls(calls: Sequence[Call], images: Images) -> tuple[list[int | No
     ]
     _settle_ties(calls, found, video, roles)
     return found, video.frames
+
+
+def roles_in_videos(calls: Sequence[Call], images: Images) -> list[int | None]:
+    """Return for each call `SPATIAL`, `TEMPORAL` or null, where a run may hold several videos.
+
+    A first video is what the sizes of two calls tell; others, of models that follow in the same
+    run with more frames, need several resolutions or convolutions over their frames.
+    """
+    found, _ = temporal_calls(calls, images)
+    for _ in range(_MOST_VIDEOS - 1):
+        rest = [at for at, role in enumerate(found) if role is None]
+        roles, frames = temporal_calls(
+            [calls[at] for at in rest], images, least_evidence=_EVIDENCE_OF_IMAGES
+        )
+        if len(rest) == len(calls) or frames is None:
+            break
+        for at, role in zip(rest, roles, strict=True):
+            found[at] = role
+    return found
 
 
 def _pairs(sizes: Sequence[Size]) -> Iterator[_Pair]:
@@ -133,8 +157,10 @@ def _as_video(space: Size, time: Size) -> Iterator[_Pair]:
             yield _Pair(space, time, clips, frames, positions)
 
 
-def _video(pairs: Sequence[_Pair], counts: Counter[Size], images: Images) -> _Video | None:
-    """Return the clips and frames with the most evidence."""
+def _video(
+    pairs: Sequence[_Pair], counts: Counter[Size], images: Images, least: float
+) -> _Video | None:
+    """Return the clips and frames with the most evidence, null where it is less than asked for."""
     positions: dict[_Video, set[int]] = defaultdict(set)
     evidence: dict[_Video, float] = defaultdict(float)
     for pair in pairs:
@@ -144,13 +170,17 @@ def _video(pairs: Sequence[_Pair], counts: Counter[Size], images: Images) -> _Vi
         evidence[video] += 0.5 * (pair.frames < pair.positions)
         evidence[video] += 0.5 * (pair.space.may_be(pair.positions) + pair.time.may_be(pair.frames))
         # Convolutions over single frames see B·F images of so many positions.
-        evidence[video] += 3 * ((pair.space.sequences, pair.positions) in images.planes)
+        is_seen = (pair.space.sequences, pair.positions) in images.planes
+        evidence[video] += _EVIDENCE_OF_IMAGES * is_seen
     for video, found in positions.items():
         # One number of frames has as many partners as there are resolutions.
         evidence[video] += 4 * (len(found) > 1) + 2 * (video.frames in images.depths)
-    if not evidence:
-        return None
-    return max(evidence, key=lambda video: (evidence[video], -video.clips, -video.frames))
+    best = max(
+        evidence,
+        key=lambda video: (evidence[video], -video.clips, -video.frames),
+        default=None,
+    )
+    return best if best is not None and evidence[best] >= least else None
 
 
 def _roles(pairs: Sequence[_Pair], video: _Video, images: Images) -> dict[Size, int]:
@@ -203,10 +233,15 @@ def _settle_ties(
     ]
     pattern = _block_pattern(calls, found, set(tied))
     for run in _runs(tied):
-        turn = _matching_turn([calls[at].is_self for at in run], pattern)
+        symbols = [calls[at].is_self for at in run]
+        turn = _matching_turn(symbols, pattern)
+        if turn is not None:
+            told = [pattern[(turn + offset) % len(pattern)][1] for offset in range(len(run))]
+        else:
+            told = _in_parts(symbols, pattern)
         for offset, at in enumerate(run):
-            if turn is not None:
-                found[at] = pattern[(turn + offset) % len(pattern)][1]
+            if told:
+                found[at] = told[offset]
             elif calls[at].is_self:
                 found[at] = (SPATIAL, TEMPORAL)[offset % 2]
 
@@ -247,3 +282,26 @@ def _matching_turn(symbols: Sequence[bool], pattern: Sequence[tuple[bool, int]])
         ):
             return turn
     return None
+
+
+def _in_parts(symbols: Sequence[bool], pattern: Sequence[tuple[bool, int]]) -> list[int]:
+    """Return the roles of tied calls some of whose blocks have one of the two axes alone.
+
+    UNets that lack spatial attention at a level have temporal attention there all the same. Empty
+    if blocks and parts of them do not make up the calls.
+    """
+    parts = [
+        list(pattern),
+        [one for one in pattern if one[1] == TEMPORAL],
+        [one for one in pattern if one[1] == SPATIAL],
+    ]
+    roles: list[int] = []
+    while len(roles) < len(symbols):
+        rest = symbols[len(roles) :]
+        part = next(
+            (part for part in parts if part and [one[0] for one in part] == rest[: len(part)]), None
+        )
+        if part is None:
+            return []
+        roles += [role for _, role in part]
+    return roles
