@@ -2,8 +2,9 @@
 
 Validates every labelled run below the folders and replaces what stands between the markers of
 ``docs/accuracy.md``, so that no figure there is typed by hand. Folders are named MODEL.RECORDED.
-With ``--marker holdout`` it writes what models that were held out get: the tables of accuracy
-alone, because who reads what is confused there will mend it, and they are held out no more.
+With ``--marker holdout`` or ``holdout-2`` it writes what models that were held out get: the tables
+of accuracy alone, because who reads what is confused there will mend it, and they are held out no
+more.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MARKER: Final = "accuracy"
 HOLDOUT: Final = "holdout"
+SECOND_HOLDOUT: Final = "holdout-2"
 _CONFUSIONS: Final = 12
 _MATRICES: Final[tuple[Mode, ...]] = ("rich", "kernels_only")
 _UNNAMED: Final = "trace"
@@ -77,8 +79,8 @@ def document(result: Validation, marker: str = MARKER) -> str:
     """Return what stands between the markers of that name."""
     blocks = [_what(result), markdown_table(by_way(result))]
     blocks += ["Over the time of all runs:", markdown_table(cells.other_cells(result))]
-    # Parts of the tables of the corpus are sections of their own, those of the hold-out are not.
-    blocks += ["Run by run:" if marker == HOLDOUT else "### Run by run"]
+    # Parts of the tables of the corpus are sections of their own, those of a hold-out are not.
+    blocks += ["### Run by run" if marker == MARKER else "Run by run:"]
     blocks += [markdown_table(by_run(result))]
     if marker == MARKER:
         blocks += _mistakes(result)
@@ -165,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="+", metavar="CORPUS", help="folder of labelled runs")
     parser.add_argument(
         "--marker",
-        choices=(MARKER, HOLDOUT),
+        choices=(MARKER, HOLDOUT, SECOND_HOLDOUT),
         default=MARKER,
         help="which tables to write: of the corpus, or of models held out (default: %(default)s)",
     )

@@ -1,6 +1,7 @@
 """Records the corpus: `python -m corpus.record -o OUT [--models a,b] [--modes m,n] [--tiny]`.
 
-With `--holdout` it records the models that nobody looks at while classification is being built.
+With `--holdout` it records models that nobody looks at while classification is being built,
+with `--holdout 2` those that were chosen after the first hold-out had been measured.
 Each case, a model in a mode, becomes a folder `OUT/MODEL.MODE/`. A case that fails is reported and
 the others go on; the exit code is 1 then.
 """
@@ -20,7 +21,7 @@ from typing import Any
 from corpus.pack import pack
 from corpus.pool import Job, run_jobs
 from corpus.recording import MODES, Setting
-from corpus.spec import find_model, load_models
+from corpus.spec import HOLDOUTS, find_model, load_models
 from tracekit.errors import HostError, TracekitError, UsageError
 
 
@@ -120,7 +121,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", help="names with commas between; all without")
     parser.add_argument("--modes", help="modes with commas between; all of each model without")
     parser.add_argument(
-        "--holdout", action="store_true", help="the models of the hold-out instead of the corpus"
+        "--holdout",
+        type=int,
+        nargs="?",
+        const=1,
+        default=0,
+        choices=HOLDOUTS,
+        metavar="NUMBER",
+        help="the models of a hold-out instead of the corpus: 1, also without a number, or 2",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests")

@@ -126,8 +126,9 @@ Builder = Callable[[Size], Built]
 class Model:
     """A model of the corpus, the modes in which it is recorded, and the packages that it needs.
 
-    `dtype` is that of its weights where a mode does not say otherwise. `holdout` says that it
-    belongs to the models that nobody looks at while classification is being built.
+    `dtype` is that of its weights where a mode does not say otherwise. `holdout` is the number of
+    the hold-out that it belongs to, models that nobody looks at while classification is being
+    built; 0 is the corpus itself.
     """
 
     name: str
@@ -135,7 +136,7 @@ class Model:
     modes: tuple[str, ...]
     needs: tuple[str, ...] = ()
     dtype: str = "bfloat16"
-    holdout: bool = False
+    holdout: int = 0
 
 
 MODELS: Final[dict[str, Model]] = {}
@@ -155,13 +156,18 @@ _FILES: Final = (
     "unseen_diffusion",
     "unseen_transformers",
     "unseen_packages",
+    "unseen_again_diffusion",
+    "unseen_again_transformers",
+    "unseen_again_packages",
 )
+HOLDOUTS: Final = (1, 2)
+"""The hold-outs, by the numbers under which they are recorded."""
 
 
 def model(
-    name: str, modes: str, needs: str = "", dtype: str = "bfloat16", *, holdout: bool = False
+    name: str, modes: str, needs: str = "", dtype: str = "bfloat16", *, holdout: int = 0
 ) -> Callable[[Builder], Builder]:
-    """Register a builder as a model of the corpus, or of its hold-out."""
+    """Register a builder as a model of the corpus, or of one of its hold-outs."""
 
     def register(build: Builder) -> Builder:
         if name in MODELS:
@@ -177,19 +183,26 @@ def model(
 def unseen(
     name: str, modes: str, needs: str = "", dtype: str = "bfloat16"
 ) -> Callable[[Builder], Builder]:
-    """Register a builder as a model of the hold-out."""
-    return model(name, modes, needs, dtype, holdout=True)
+    """Register a builder as a model of the first hold-out."""
+    return model(name, modes, needs, dtype, holdout=1)
 
 
-def load_models(*, holdout: bool = False) -> Mapping[str, Model]:
-    """Return all models of the corpus, or all of its hold-out."""
+def unseen_again(
+    name: str, modes: str, needs: str = "", dtype: str = "bfloat16"
+) -> Callable[[Builder], Builder]:
+    """Register a builder as a model of the second hold-out."""
+    return model(name, modes, needs, dtype, holdout=2)
+
+
+def load_models(*, holdout: int = 0) -> Mapping[str, Model]:
+    """Return all models of the corpus, or all of one of its hold-outs."""
     for name in _FILES:
         import_module(f"corpus.models.{name}")
     return {name: found for name, found in MODELS.items() if found.holdout == holdout}
 
 
 def find_model(name: str) -> Model:
-    """Return a model by its name, of the corpus or of its hold-out.
+    """Return a model by its name, of the corpus or of a hold-out.
 
     Raises
     ------

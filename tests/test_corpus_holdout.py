@@ -1,4 +1,4 @@
-"""The hold-out of the corpus: models of its own, recorded only when they are asked for."""
+"""The hold-outs of the corpus: models of their own, recorded only when they are asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from corpus import record
 from corpus.recording import MODES, RICH
-from corpus.spec import find_model, load_models
+from corpus.spec import HOLDOUTS, find_model, load_models
 from tracekit.labels import parse_attention
 from tracekit.validating import validate
 
@@ -21,16 +21,47 @@ def listed(capsys: pytest.CaptureFixture[str], *options: str) -> set[str]:
     return {line.partition(":")[0] for line in capsys.readouterr().out.splitlines()}
 
 
-def test_the_hold_out_is_apart_and_large_enough(capsys: pytest.CaptureFixture[str]) -> None:
-    seen, unseen = load_models(), load_models(holdout=True)
-    assert not seen.keys() & unseen.keys()
-    assert not {model.build for model in seen.values()} & {one.build for one in unseen.values()}
+@pytest.mark.parametrize("number", HOLDOUTS)
+def test_a_hold_out_is_apart_and_large_enough(
+    number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = [load_models(holdout=other) for other in (0, *HOLDOUTS) if other != number]
+    unseen = load_models(holdout=number)
+    for seen in others:
+        assert not seen.keys() & unseen.keys()
+        assert not {model.build for model in seen.values()} & {one.build for one in unseen.values()}
     assert 16 <= len(unseen) <= 24
     assert all(set(model.modes) <= set(MODES) for model in unseen.values())
-    assert listed(capsys) == set(seen)
-    assert listed(capsys, "--holdout") == set(unseen)
-    assert find_model("opt").holdout
-    assert not find_model("llama").holdout
+    assert listed(capsys, "--holdout", str(number)) == set(unseen)
+
+
+def test_the_corpus_is_listed_without_a_hold_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys) == set(load_models())
+    assert listed(capsys, "--holdout") == set(load_models(holdout=1))
+    assert [find_model(name).holdout for name in ("llama", "opt", "x-clip")] == [0, 1, 2]
+    with pytest.raises(SystemExit):
+        listed(capsys, "--holdout", "3")
+
+
+def test_two_models_of_the_second_are_recorded_with_their_truth(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--holdout", "2", "--models", "videoprism,vq-diffusion", "--modes", "default"]
+    assert record.main(["-o", str(out), "--tiny", "--device", "cpu", *options]) == 0
+
+    video = labels(out / "videoprism.default")
+    calls = [(one.axis, one.kind) for label in video if (one := parse_attention(label))]
+    assert sorted(calls) == [
+        *[("sequence", "cross")], *[("spatial", "self")] * 3,
+        *[("spatio-temporal", "self")], *[("temporal", "self")] * 2,
+    ]  # fmt: skip
+    # Two layers along time, five places that go elsewhere, all of them written out.
+    along, elsewhere = (video[f"tk1|cat|{one}|core"] for one in ("temporal_attention", "attention"))
+    assert 0 < 2 * along < elsewhere
+    assert video["tk1|cat|conv|module"] == 1
+
+    codes = labels(out / "vq-diffusion.default")
+    assert codes["tk1|cat|attention|core:full"] == 6
+    assert not any("|conv|" in label or "temporal" in label for label in codes)
 
 
 def test_two_of_its_models_are_recorded_with_their_truth(tmp_path: Path) -> None:
