@@ -244,6 +244,23 @@ def test_branches_on_other_streams(tmp_path: Path, eager: KernelTable) -> None:
         assert not numbered or modules(table) == [node.module for node in nodes]
 
 
+def test_what_is_far_from_the_branches_before_leaves_no_rest(eager: KernelTable) -> None:
+    """A later branch may be found where the first ones have nothing near."""
+    rows = np.arange(len(eager))
+    donor = donors.Donor.of(0, "the eager pass", eager, rows, donors.Numbers())
+
+    def found(at: int) -> donors.Found:
+        here = donors.Found.nothing(4)
+        here.donor[:], here.row[:] = 0, rows[at : at + 4]
+        return here
+
+    around = donor.rest(found(len(rows) - 4))
+    assert around is not None
+    assert set(around.rows) < set(rows[-30:-4])
+    assert around.rest(found(0)) is None
+    assert donor.rest(donors.Found.nothing(4)) is None
+
+
 def test_a_compiled_graph_takes_what_is_left_of_the_eager_model(
     tmp_path: Path, eager: KernelTable
 ) -> None:

@@ -192,9 +192,10 @@ class Donor:
     def rest(self, found: Found) -> Donor | None:
         """Return the kernels around those found, without them: where other branches must be."""
         mine = found.row[found.donor == self.number]
-        if not len(mine):
-            return None
         at = np.flatnonzero(np.isin(self.rows, mine))
+        if not len(at):
+            # Not found at all, or far from the branches before.
+            return None
         slack = len(mine) // 10 + _NEAR
         near = np.arange(max(0, at[0] - slack), min(len(self.rows), at[-1] + slack + 1))
         near = near[~np.isin(near, at)]
