@@ -12,6 +12,7 @@ from tracekit.classifying.factorized import (
     Call,
     Images,
     Size,
+    roles_in_videos,
     temporal_calls,
 )
 
@@ -132,3 +133,33 @@ def test_every_video_of_several_resolutions(
     roles, found = temporal_calls(calls, Images())
     assert found == frames
     assert roles == ROLES * levels
+
+
+AXIAL = [TEMPORAL, SPATIAL, SPATIAL]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(32, 24), (32, 32)])
+def test_frames_rows_and_columns_in_turn(rows: int, columns: int) -> None:
+    block = [call(rows * columns, 16), call(16 * columns, rows), call(16 * rows, columns)]
+    assert roles_in_videos(block * 2, Images()) == AXIAL * 2
+    assert roles_in_videos(block[1:] * 2, Images()) != AXIAL[1:] * 2
+
+
+def test_layers_of_one_size_are_no_axes() -> None:
+    assert roles_in_videos([call(1024, 32)] * 6, Images()) == [None] * 6
+
+
+def test_two_videos_of_one_run() -> None:
+    """A network that adds frames follows; convolutions over its frames tell them."""
+    first = [one for positions in (256, 64) for one in block(1, 16, positions)]
+    second = [call(positions, 76) for positions in (256, 64)] * 2
+    images = Images(frozenset({(76, 256), (76, 64)}))
+    assert roles_in_videos([*first, *second], images) == [*ROLES * 2, *[TEMPORAL] * 4]
+    assert roles_in_videos([*first, *second], Images())[-4:] == [None] * 4
+
+
+def test_levels_without_spatial_attention_may_be_tied() -> None:
+    calls = [one for positions in (256, 64) for one in block(1, 16, positions)]
+    calls += [*block(1, 16, 16)[2:] * 2, *block(1, 16, 16), *block(1, 16, 16)[2:]]
+    roles = [*ROLES * 2, *[TEMPORAL] * 4, *ROLES, *[TEMPORAL] * 2]
+    assert temporal_calls(calls, Images()) == (roles, 16)

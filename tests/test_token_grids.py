@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import COPY, FLASH, GEMM, POINT, Program
+from programs import COPY, FLASH, GEMM, POINT, SOFTMAX, Program
 from test_attention_traits import convolve, told
 
 from tracekit.classifying.patch_layouts import patch_layout
@@ -50,6 +50,7 @@ def test_tokens_of_a_layout(dimensions: tuple[int, ...], tokens: int, axis: int 
         (1, 8, 4, 512, 128),
         (2, 4096, 320),
         (1, 1, 16, 1, 1152, 1),
+        (2, 8, 3, 64, 64, 1),
         (),
     ],
 )
@@ -57,7 +58,7 @@ def test_heads_and_rotations_are_no_layouts(dimensions: tuple[int, ...]) -> None
     assert patch_layout(dimensions) is None
 
 
-@given(st.integers(1, 4), grid, grid, side, st.integers(1, 64), st.integers(0, 3))
+@given(st.integers(1, 4), grid, grid, side, st.integers(2, 64), st.integers(0, 3))
 def test_every_usual_order_of_patches_holds_their_number(
     batch: int, rows: int, columns: int, size: int, channels: int, order: int
 ) -> None:
@@ -247,3 +248,92 @@ def test_sequences_that_were_refined_apart_are_joint(tmp_path: Path) -> None:
         attend(program, 1, length, length)
         program.op("aten::add", POINT, [[1, length, 512], [1, length, 512], []])
     assert kinds(program, tmp_path) == ["self", "self", "joint", "joint", "self"]
+
+
+def test_queries_and_keys_that_are_put_together_at_once_are_joint(tmp_path: Path) -> None:
+    """One tensor may hold queries, keys and values; channels of images are no tokens."""
+    program = Program()
+    program.op("aten::cat", COPY, [[[3, 2, 16, 154, 64], [3, 2, 16, 1024, 64]], []])
+    attend(program, 2, 1178, 1178, heads=16)
+    program.op("aten::cat", COPY, [[[2, 512, 64, 64], [2, 512, 64, 64]], []])
+    attend(program, 2, 1024, 1024, heads=16)
+    assert kinds(program, tmp_path) == ["joint", "self"]
+
+
+def test_latents_are_put_together_with_what_they_attend_to(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(2):
+        program.op("aten::cat", COPY, [[[4, 256, 1024], [4, 64, 1024]], []])
+        attend(program, 4, 64, 320)
+    assert kinds(program, tmp_path) == ["joint", "joint"]
+    assert axes(program, tmp_path) == ["sequence", "sequence"]
+
+
+def test_sinks_are_no_keys(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(3):
+        program.linear()
+    program.op("aten::bmm", GEMM, [[64, 512, 64], [64, 64, 512]])
+    program.op("aten::cat", COPY, [[[1, 64, 512, 512], [1, 64, 512, 1]], []])
+    program.op("aten::softmax", SOFTMAX, [[1, 64, 512, 513], [], []])
+    program.op("aten::bmm", GEMM, [[64, 512, 512], [64, 512, 64]])
+    program.linear()
+    calls = program.table(tmp_path).calls
+    assert (calls.query_length.tolist(), calls.key_length.tolist()) == ([512], [512])
+
+
+def test_rows_and_columns_with_positions_of_their_own_are_a_grid(tmp_path: Path) -> None:
+    program = Program()
+    look_up(program, CODEBOOK, 2, 1024)
+    program.op("aten::add", POINT, [[1, 32, 1, 512], [1, 1, 32, 512], []])
+    for _ in range(2):
+        program.op("aten::embedding", "indexSelect", [[100, 512], [], [], [], []])
+        attend(program, 2, 1024, 1024)
+        attend(program, 2, 1024, 77)
+    look_up(program, VOCABULARY, 2, 1024)
+    attend(program, 2, 1024, 1024)
+    assert axes(program, tmp_path) == [*["spatial"] * 4, "sequence"]
+
+
+def test_units_of_an_image_may_stand_where_heads_do(tmp_path: Path) -> None:
+    program = Program()
+    convolve(program, [2, 64, 56, 56], 1, 1, 3)
+    program.sdpa([4, 49, 64, 32], [4, 49, 64, 32])
+    look_up(program, VOCABULARY, 4, 64)
+    program.sdpa([4, 49, 64, 32], [4, 49, 64, 32])
+    assert axes(program, tmp_path) == ["spatial", "sequence"]
+
+
+def test_one_token_a_frame_is_a_video(tmp_path: Path) -> None:
+    """Encoders of videos end with attention over what each frame was made into."""
+    program = Program()
+    program.op("aten::clone", COPY, [[4, 16, 14, 14, 16, 16, 3], []])
+    program.linear()
+    attend(program, 64, 197, 197)
+    attend(program, 4, 17, 17)
+    attend(program, 4, 18, 18)
+    assert axes(program, tmp_path) == ["spatial", "temporal", "sequence"]
+    program = Program()
+    convolve(program, [16, 3, 224, 224], 16, 0, 16)
+    attend(program, 2, 8, 8)
+    attend(program, 16, 198, 198)
+    attend(program, 2, 16, 16)
+    assert axes(program, tmp_path) == ["temporal", "spatial", "sequence"]
+
+
+def test_rows_of_the_result_that_were_masked_are_the_operator_s(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(3):
+        program.linear()
+    heads, mask = [2, 16, 64, 20], [2, 16, 64, 64]
+    program.op("aten::bitwise_not", POINT, [mask[:-1]])
+    program.op(
+        "aten::scaled_dot_product_attention", FLASH,
+        [heads, heads, heads, mask, [], [], [], []], "", "", "", "", "0.", "False",
+    )  # fmt: skip
+    program.op("aten::masked_fill", POINT, [heads, [2, 16, 64, 1], []])
+    program.linear()
+    program.op("aten::masked_fill", POINT, [[2, 64, 320], [2, 64, 1], []])
+    [categories] = program.columns(tmp_path, "category")
+    expected = [*["linear"] * 3, *["attention"] * 3, "linear", "elementwise"]
+    assert categories == expected

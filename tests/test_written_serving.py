@@ -127,3 +127,42 @@ def test_casts_before_a_rotation_are_not_the_operator(tmp_path: Path) -> None:
             program.op("aten::mul", POINT, [heads, [1, 64, 1, 40]])
         program.op("aten::scaled_dot_product_attention", FLASH, [[2, 8, 64, 40]] * 3)
         assert categories(program, tmp_path)[1] == ("memory" if turned else "attention")
+
+
+def test_gradients_of_what_a_matrix_turns(tmp_path: Path) -> None:
+    """FLUX turns pairs by 2 × 2 matrices, a column times an element of the pair each."""
+    program = Program()
+    turns, pairs = [2, 1, 1024, 32, 2], [2, 28, 1024, 32, 1]
+    element = program.view("aten::select", [[*pairs, 2], [], []])
+    program.op("aten::mul", POINT, [turns, pairs])
+    program.op("aten::mul", POINT, [turns, pairs])
+    program.op("aten::add", POINT, [[2, 28, 1024, 32, 2]] * 2)
+    program.backward(element, "SelectBackward0", COPY, "aten::select_backward", "aten::copy_")
+    assert categories(program, tmp_path) == ["elementwise"] * 4
+
+
+def test_sines_are_repeated_for_both_halves(tmp_path: Path) -> None:
+    program = Program()
+    for _ in range(2):
+        program.op("aten::repeat", COPY, [[2048, 10], []])
+    program.op("aten::neg", POINT, [[1, 16, 2048, 10]])
+    program.op("aten::stack", CAT, [[[1, 16, 2048, 10], [1, 16, 2048, 10]], []])
+    program.op("aten::mul", POINT, [[1, 16, 2048, 20], [2048, 20]])
+    program.op("aten::repeat", COPY, [[2048, 10], []])
+    assert categories(program, tmp_path) == [*["elementwise"] * 5, "memory"]
+
+
+def test_a_vector_that_scales_and_shifts_is_a_modulation(tmp_path: Path) -> None:
+    """One is added to what a time embedding scales by; a norm has its weight made before it."""
+    program = Program()
+    tokens, vector = [4, 1024, 512], [512]
+    program.op("aten::layer_norm", "vectorized_layer_norm_kernel", [tokens, [], [], [], [], []])
+    program.op("aten::add", POINT, [vector, [], []])
+    program.op("aten::mul", POINT, [tokens, vector])
+    program.op("aten::add", POINT, [tokens, vector, []])
+    program.linear()
+    program.op("aten::add", POINT, [vector, [], []])
+    shapes = [tokens, [], vector, vector, [], []]
+    program.op("aten::layer_norm", "vectorized_layer_norm_kernel", shapes)
+    expected = ["norm", *["elementwise"] * 3, "linear", "norm", "norm"]
+    assert categories(program, tmp_path) == expected

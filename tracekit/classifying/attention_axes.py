@@ -31,6 +31,7 @@ _GRID_AXES: Final = (2, 3)
 _LOOKUPS: Final = frozenset({"embedding"})
 _LEAST_TURNS: Final = 2
 _MERGES: Final = (1, 4, 16, 64, 256)
+_LEAST_UNIT: Final = 4
 _EXTRA_TOKENS: Final = 8
 _MOST_TEXT_TOKENS: Final = 1024
 """Tokens that stand beside a video's own in one sequence; HunyuanVideo has 256, Wan 512."""
@@ -59,7 +60,8 @@ def call_traits(
     if not len(known):
         return CallTraits(axis, axis)
     layers = convolutions(linked, shapes)
-    images = _images(layers.values())
+    grids = TokenGrids(linked, shapes, calls, layers)
+    images = _images(layers.values(), grids.frames())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
         roles = roles_in_videos(_calls(calls, rows), images)
@@ -74,7 +76,8 @@ def call_traits(
     axis[rest] = _by_position_grids(linked, shapes, calls, rest)
     kind = call_kinds(linked, shapes, calls, known, layers)
     in_order = known[np.lexsort((calls.start_ns[known], calls.thread[known]))]
-    TokenGrids(linked, shapes, calls, layers).tell(in_order, axis, kind)
+    grids.tell(in_order, axis, kind)
+    _of_frames(calls, in_order, axis, images)
     copy_to_recomputed(calls, known[np.argsort(calls.start_ns[known], kind="stable")], axis)
     _of_joint(calls, kind, axis, _BOTH if images.volumes else _SPATIAL)
     return CallTraits(axis, kind)
@@ -133,7 +136,8 @@ def _of_joint(calls: AttentionCalls, kind: SmallArray, axis: SmallArray, others:
     for row in np.flatnonzero(kind == _JOINT).tolist():
         if axis[row] != _SEQUENCE:
             told[int(calls.sequences[row]), int(calls.query_length[row])] = int(axis[row])
-    for row in np.flatnonzero((kind == _JOINT) & (axis == _SEQUENCE)).tolist():
+    is_open = (kind == _JOINT) & (axis == _SEQUENCE) & (calls.query_length == calls.key_length)
+    for row in np.flatnonzero(is_open).tolist():
         size = int(calls.sequences[row]), int(calls.query_length[row])
         axis[row] = told.get(size, others)
 
@@ -201,16 +205,42 @@ def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_l
     for plane in convolution.planes:
         if 0 <= length - plane <= _EXTRA_TOKENS:
             return _SPATIAL
+    if not has_lookup and calls.heads[row] != NULL and batch % convolution.batch == 0:
+        # Masked units and the like stand where heads do: (batch · heads, units, tokens).
+        units, rest = divmod(max(convolution.planes), int(calls.heads[row]) * length)
+        if not rest and units in _MERGES and calls.heads[row] > 1 and length >= _LEAST_UNIT:
+            return _SPATIAL
     tokens, positions = batch * length, convolution.batch * max(convolution.planes)
     # Windows, and stages that merge four patches into one.
     is_part = tokens and positions % tokens == 0 and (positions // tokens) in _MERGES
     return _SPATIAL if is_part and length < max(convolution.planes) else _SEQUENCE
 
 
-def _images(convolutions: Iterable[Convolution]) -> Images:
+def _of_frames(calls: AttentionCalls, rows: IntArray, axis: SmallArray, images: Images) -> None:
+    """Decide, in place, for calls over one token a frame, which encoders of videos end with.
+
+    The frames were a batch of images that spatial attention was over.
+    """
+    frames: set[int] = set()
+    for row in rows[calls.batch[rows] != NULL].tolist():
+        batch, length = int(calls.batch[row]), int(calls.query_length[row])
+        if axis[row] == _SPATIAL:
+            planes = {plane for count, plane in images.planes if count == batch}
+            if any(0 <= length - plane <= _EXTRA_TOKENS for plane in planes):
+                frames.add(batch)
+    for row in rows[(calls.batch[rows] != NULL) & (axis[rows] == _SEQUENCE)].tolist():
+        batch, length = int(calls.batch[row]), int(calls.query_length[row])
+        counts = {batch * (length - extra) for extra in (0, 1) if length - extra > 1}
+        is_own = calls.key_length[row] == length and calls.causal[row] != 1
+        if is_own and not counts.isdisjoint(frames):
+            axis[row] = _TEMPORAL
+
+
+def _images(convolutions: Iterable[Convolution], frames: frozenset[tuple[int, int]]) -> Images:
     distinct = set(convolutions)
+    planes = {(c.batch, plane) for c in distinct for depth, plane in c.volumes if depth == 1}
     return Images(
-        frozenset((c.batch, plane) for c in distinct for depth, plane in c.volumes if depth == 1),
+        frozenset(planes | frames),
         frozenset(depth for c in distinct for depth in c.depths if depth > 1),
         frozenset((c.batch, *volume) for c in distinct for volume in c.volumes if volume[0] > 1),
     )

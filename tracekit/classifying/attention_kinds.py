@@ -26,6 +26,9 @@ _EXTRA_TOKENS: Final = 8
 """Keys that a module learns, which stand beside those of the tokens."""
 
 _PROJECTIONS: Final = 3
+_STACKED_RANK: Final = 5
+"""Queries, keys and values, batch, heads, tokens and the width of a head."""
+
 _MOST_OVERLAP: Final = 4
 """Windows of keys that reach into their neighbours hold each token up to so many times."""
 
@@ -57,7 +60,11 @@ def call_kinds(
         queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
         since_ns, ended[thread] = ended[thread], int(calls.end_ns[row])
         between = joins[thread].between(since_ns, start_ns) if thread in joins else []
-        parts = [_put_together(linked, index, one, calls, row) for one in between]
+        parts = [
+            part
+            for one in between
+            for part in [_put_together(linked, index, one, calls, row)] * _holds(index, one)
+        ]
         before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
             kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
@@ -83,6 +90,15 @@ def call_kinds(
     _join_refined(calls, known, kind)
     _spread_joint(calls, known, kind)
     return kind
+
+
+def _holds(index: OpIndex, join: int) -> int:
+    """Return how many of queries, keys and values an op puts together at once."""
+    parts = index.tensor_list(join)
+    if not parts or len(parts[0]) < _STACKED_RANK:
+        return 1
+    others = {(*part[:-2], part[-1]) for part in parts}
+    return max((size for size in parts[0][:-2] if size in (2, 3) and len(others) == 1), default=1)
 
 
 def _holds_own(part: tuple[int, ...], queries: int) -> bool:
@@ -224,9 +240,16 @@ def _put_together(
     if len(parts) < 2 or len({len(part) for part in parts}) != 1 or len(parts[0]) < 3:
         return None
     has_width = parts[0][-1] in _widths(calls, row)
+    heads = int(calls.heads[row])
     for dimension in range(1, len(parts[0]) - 1):
+        # Channels of images stand there too; of tokens only heads and their width stand behind.
+        behind = parts[0][dimension + 1 : -1]
+        if behind and heads != NULL and behind != (heads,) and prod(behind) != 1:
+            continue
         lengths = tuple(part[dimension] for part in parts)
         is_cache = queries < keys and lengths == (keys - queries, queries)
+        if is_cache and queries > _EXTRA_TOKENS:
+            return lengths  # of what keys are made of; a step of decoding is a single token
         if sum(lengths) == keys and min(lengths) > 0 and (has_width or is_cache):
             return lengths if has_width else ()
     return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, prod
 from typing import Final, NamedTuple
 
 SPATIAL: Final = 0
@@ -29,6 +29,8 @@ _LEAST_FRAMES: Final = 2
 _LEAST_POSITIONS: Final = 4
 """Fewer frames, or positions a frame, are no video."""
 
+_AXES: Final = 3
+_LEAST_TURNS: Final = 2
 _EVIDENCE_OF_IMAGES: Final = 3.0
 _MOST_VIDEOS: Final = 4
 
@@ -108,17 +110,58 @@ def roles_in_videos(calls: Sequence[Call], images: Images) -> list[int | None]:
     A first video is what the sizes of two calls tell; others, of models that follow in the same
     run with more frames, need several resolutions or convolutions over their frames.
     """
-    found, _ = temporal_calls(calls, images)
-    for _ in range(_MOST_VIDEOS - 1):
+    found = _axial_roles(calls)
+    for number in range(_MOST_VIDEOS):
         rest = [at for at, role in enumerate(found) if role is None]
         roles, frames = temporal_calls(
-            [calls[at] for at in rest], images, least_evidence=_EVIDENCE_OF_IMAGES
+            [calls[at] for at in rest],
+            images,
+            least_evidence=_EVIDENCE_OF_IMAGES if number else 0.0,
         )
-        if len(rest) == len(calls) or frames is None:
-            break
         for at, role in zip(rest, roles, strict=True):
             found[at] = role
+        if frames is None:
+            break
     return found
+
+
+def _axial_roles(calls: Sequence[Call]) -> list[int | None]:
+    """Return the roles of calls along frames, rows and columns in turn, null for all others.
+
+    Each of the three attends to all tokens, and their lengths make up a clip. Time is the length
+    that the others do not share, or the shortest of three.
+    """
+    own = [at for at, call in enumerate(calls) if call.is_self]
+    turns: dict[tuple[Size, ...], list[int]] = defaultdict(list)
+    place = 0
+    while place + _AXES <= len(own):
+        sizes = tuple(calls[at].size for at in own[place : place + _AXES])
+        is_turn = _is_axial(sizes)
+        if is_turn:
+            turns[sizes].append(place)
+        place += _AXES if is_turn else 1
+    found: list[int | None] = [None] * len(calls)
+    for sizes, places in turns.items():
+        if len(places) < _LEAST_TURNS:
+            continue
+        lengths = Counter(size.shortest for size in sizes)
+        alone = [length for length, count in lengths.items() if count == 1]
+        frames = alone[0] if len(lengths) < _AXES else min(lengths)
+        for start in places:
+            for at, size in zip(own[start : start + _AXES], sizes, strict=True):
+                found[at] = TEMPORAL if size.shortest == frames else SPATIAL
+    return found
+
+
+def _is_axial(sizes: tuple[Size, ...]) -> bool:
+    """Say whether three sizes are the same clips along each of their axes."""
+    if any(size.shortest != size.longest or size.shortest < _LEAST_FRAMES for size in sizes):
+        return False
+    tokens = {size.sequences * size.shortest for size in sizes}
+    whole, rest = divmod(min(tokens), prod(size.shortest for size in sizes))
+    is_same = len(tokens) == len({size.has_heads for size in sizes}) == 1
+    is_few = whole <= _MOST_CLIPS or sizes[0].has_heads
+    return is_same and not rest and is_few and len(set(sizes)) > 1
 
 
 def _pairs(sizes: Sequence[Size]) -> Iterator[_Pair]:

@@ -21,6 +21,10 @@ _HEADS_RANK: Final = 4
 _SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
 _LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
 _MASKS: Final = frozenset({"masked_fill", "tril", "triu", "where", "bitwise_not", "logical_not"})
+_NOTS: Final = frozenset({"bitwise_not", "logical_not"})
+_OUTPUT_MASKS: Final = frozenset({"masked_fill", "where", "nan_to_num"})
+"""What is done to rows of the result in which everything was masked."""
+
 _POOLS: Final = frozenset({"sum", "mean"})
 _POOLED_RANK: Final = 5
 """Batch, heads, groups of tokens, tokens of each, and the head: landmarks are sums over some."""
@@ -222,6 +226,8 @@ def _is_of_heads(step: Step, sizes: Sizes) -> bool:
 def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bool:
     if sizes.are_scores(step):
         return True
+    if step.name in _NOTS and step.tensors and _is_of_rows(step.tensors[0], sizes):
+        return True
     if not layers and step.name in _PRODUCTS:
         return True
     if sizes.is_linear and not layers and step.words and step.words <= _FEATURES:
@@ -238,21 +244,34 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
     return is_scale and prod(step.tensors[0]) in (sizes.queries, sizes.keys)
 
 
+def _is_of_rows(shape: Shape, sizes: Sizes) -> bool:
+    """Say whether a shape has one element a row of the scores."""
+    return shape[-1] == sizes.query_length and prod(shape) == sizes.sequences * sizes.query_length
+
+
 def pieces_after(steps: list[Step], sizes: Sizes) -> list[int]:
     """Return which steps after an operator are pieces of it.
 
-    They are the normalizer of linear attention, what joins the parts of attention in chunks, and
-    the copy that merges heads for the projection of the output.
+    They are the normalizer of linear attention, what joins the parts of attention in chunks, what
+    masks rows of the result, and the copy that merges heads for the projection of the output.
     """
     if steps and not sizes.is_linear and _joins_chunks(steps[0], sizes):
         others = (at for at, step in enumerate(steps) if at and not step.is_helper)
         return list(range(next(others, len(steps))))
     found = [at for at in range(len(steps) - 1) if _merges_heads(steps, at, sizes)]
+    if steps and _masks_rows(steps[0], sizes):
+        found.append(0)
     for at, step in enumerate(steps):
         if not sizes.is_linear or not (step.words <= _NORMALIZERS or step.is_helper):
             break
         found.append(at)
     return found
+
+
+def _masks_rows(step: Step, sizes: Sizes) -> bool:
+    shape = step.tensors[0] if step.tensors else ()
+    is_result = len(shape) == _HEADS_RANK and prod(shape) == sizes.queries
+    return step.name in _OUTPUT_MASKS and is_result and shape[-1] == sizes.head_size
 
 
 def _merges_heads(steps: list[Step], at: int, sizes: Sizes) -> bool:

@@ -16,6 +16,7 @@ _BOTH: Final = AXES.index("spatio-temporal")
 _LEAST_RANK: Final = 6
 """Batch, rows, columns, both sides of a patch, channels: fewer dimensions hold no patches."""
 
+_FRAMES_RANK: Final = 7
 _LEAST_WINDOW: Final = 4
 """Side of a square that may be a window to attend in, beside a patch that becomes one token."""
 
@@ -50,6 +51,8 @@ def patch_layout(dimensions: Shape) -> Layout | None:
     Patches are cut and put together, and windows too, by copies of (batch, rows, columns, …, side,
     side, …) or (batch, …, rows, side, columns, side, …); videos have frames before the rows.
     """
+    while dimensions and dimensions[-1] == 1:
+        dimensions = dimensions[:-1]
     images: set[int] = set()
     videos: set[int] = set()
     if len(dimensions) >= _LEAST_RANK:
@@ -62,6 +65,18 @@ def patch_layout(dimensions: Shape) -> Layout | None:
     videos = {tokens for tokens in videos if tokens >= LEAST_TOKENS}
     images = {tokens for tokens in images if tokens >= LEAST_TOKENS} - videos
     return Layout(frozenset(images), frozenset(videos)) if images or videos else None
+
+
+def frames_of_patches(dimensions: Shape) -> tuple[int, int] | None:
+    """Return how many frames a copy cuts into patches, each for itself, and into how many.
+
+    It is of (clips, frames, rows, columns, side, side, channels).
+    """
+    if len(dimensions) != _FRAMES_RANK or min(dimensions[:4]) < 1:
+        return None
+    clips, frames, rows, columns, *rest = dimensions
+    is_cut = min(frames, rows, columns) > 1 and rest[0] == rest[1] > 1
+    return (clips * frames, rows * columns) if is_cut else None
 
 
 def _grids(dimensions: Shape) -> Iterator[tuple[int, int, int]]:

@@ -18,6 +18,14 @@ _HALVES: Final = _PARTS | {"chunk", "split"}
 _COMPLEX: Final = ("mul", "mul", "sub", "mul", "mul", "add")
 """The real and the imaginary part of a product of complex numbers."""
 
+_MATRIX: Final = ("mul", "mul", "add")
+"""A turn as the product of a 2 × 2 matrix and a pair, column by column."""
+
+_MATRIX_RANK: Final = 4
+_PAIR: Final = 2
+_TABLES: Final = frozenset({"embedding", "repeat", "repeat_interleave"})
+"""What takes sines and cosines from a table, or once more for each half of a head."""
+
 _REACH: Final = 3
 _MOST_TURN_STEPS: Final = 8
 _SINE_AND_COSINE: Final = 2
@@ -41,6 +49,7 @@ def in_rotary(linked: Linked, issued: Sequence[IssuedOps], shapes: OpIndex) -> B
         for at in _complex_products(ops, shapes):
             spans.append((ops.thread, ops.rows[at], ops.rows[_end_of_join(ops, at)]))
             multiplied.append(ops.rows[at - len(_COMPLEX)])
+        multiplied.extend(ops.rows[at] for at in _matrix_products(ops, shapes))
     halves = gradients_of_views(linked, shapes, issued, negated, _HALVES)
     parts = gradients_of_views(linked, shapes, issued, multiplied, _PARTS)
     return work_of(linked, spans) | halves | parts
@@ -71,6 +80,22 @@ def _complex_products(ops: IssuedOps, shapes: OpIndex) -> Iterator[int]:
             yield at
 
 
+def _matrix_products(ops: IssuedOps, shapes: OpIndex) -> Iterator[int]:
+    """Return where a column of turns is multiplied by one element of each pair."""
+    for at in range(len(ops.names) - len(_MATRIX) + 1):
+        if tuple(ops.names[at : at + len(_MATRIX)]) == _MATRIX:
+            both = [shapes.tensors(row) for row in ops.rows[at : at + 2]]
+            if all(map(_is_column_by_element, both)):
+                yield from (at, at + 1)
+
+
+def _is_column_by_element(tensors: tuple[Shape, ...]) -> bool:
+    """Say whether one of two tensors has pairs where the other has one element."""
+    ranks = {len(shape) for shape in tensors}
+    is_deep = len(tensors) == _PAIR and len(ranks) == 1 and min(ranks) >= _MATRIX_RANK
+    return is_deep and {shape[-1] for shape in tensors} == {1, _PAIR}
+
+
 def _end_of_join(ops: IssuedOps, at: int) -> int:
     """Return the last of the copies that lay out what a join made."""
     while at + 1 < len(ops.names) and ops.names[at + 1] in ("reshape", "clone"):
@@ -83,7 +108,7 @@ def _turn(ops: IssuedOps, at: int, shapes: OpIndex) -> Iterator[tuple[int, int, 
     last = _end_of_join(ops, at)
     yield ops.thread, ops.rows[at], ops.rows[last]
     lookup = first = _negation(ops, at)
-    while lookup - first < _SINE_AND_COSINE and first and ops.names[first - 1] == "embedding":
+    while lookup - first < _SINE_AND_COSINE and first and ops.names[first - 1] in _TABLES:
         first -= 1
     if first < lookup:
         yield ops.thread, ops.rows[first], ops.rows[lookup - 1]

@@ -20,7 +20,7 @@ from tracekit.classifying.convolutions import Convolution
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
-from tracekit.classifying.patch_layouts import LEAST_TOKENS, Layout, patch_layout
+from tracekit.classifying.patch_layouts import LEAST_TOKENS, Layout, frames_of_patches, patch_layout
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -30,7 +30,8 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 )
 _CROSS: Final = KINDS.index("cross")
 _SHUFFLE: Final = "pixel_shuffle"
-_COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape", _SHUFFLE})
+_SUM: Final = "add"
+_LAYOUTS: Final = frozenset({"clone", "contiguous", "copy", "reshape", _SHUFFLE, _SUM})
 _LOOKUPS: Final = frozenset({"embedding"})
 _EXTRA_TOKENS: Final = 8
 _LEAST_GROWTH: Final = 4
@@ -44,6 +45,7 @@ _LOOKED_AT: Final = 4
 _MOST_SPECIAL: Final = 1024
 """Entries beside those of a codebook: masked, empty, classes."""
 
+_LEAST_VOCABULARY: Final = 1000
 _CASCADE: Final = (4, 16, 64)
 """How many times as many tokens the next resolution has."""
 
@@ -70,10 +72,13 @@ class TokenGrids:
         self._linked, self._index, self._calls, self._layers = linked, index, calls, layers
         self._start_ns = linked.trace.ops.start_ns
         self._known: dict[tuple[bool, Shape], Layout | None] = {}
-        copies = named_tops(linked, index, _COPIES)
+        copies = named_tops(linked, index, _LAYOUTS)
         is_layout = [self._layout(row) is not None for row in copies.tolist()]
         self._layouts = by_thread(linked, copies[np.array(is_layout, np.bool_)])
-        self._lookups = by_thread(linked, named_tops(linked, index, _LOOKUPS))
+        lookups = named_tops(linked, index, _LOOKUPS)
+        is_text = [self._may_be_text(row) for row in lookups.tolist()]
+        self._lookups = by_thread(linked, lookups)
+        self._texts = by_thread(linked, lookups[np.array(is_text, np.bool_)])
         self._convolutions = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
 
     def tell(self, rows: IntArray, axis: SmallArray, kind: SmallArray) -> None:
@@ -90,16 +95,29 @@ class TokenGrids:
             self._decide_by_decoder(model, rows, axis, kind)
         self._decide_cascades(models, axis)
 
+    def frames(self) -> frozenset[tuple[int, int]]:
+        """Return the images that patches of videos are cut out of: how many, and their patches."""
+        cut = (frames_of_patches(dimensions) for _, dimensions in self._known)
+        return frozenset(frames for frames in cut if frames is not None)
+
     def _layout(self, row: int) -> Layout | None:
         name = self._linked.trace.text(int(self._linked.trace.ops.name[row])) or ""
         tensors = self._index.tensors(row)
         dimensions = tensors[-1] if tensors else ()
         key = plain_op_name(name)[1] == _SHUFFLE, dimensions
+        if plain_op_name(name)[1] == _SUM:
+            return _outer_sum(tensors)
         if key not in self._known:
             is_shuffle = key[0] and len(dimensions) == 4
             shuffled = Layout(frozenset({prod(dimensions[2:])})) if is_shuffle else None
             self._known[key] = shuffled or patch_layout(dimensions)
         return self._known[key]
+
+    def _may_be_text(self, row: int) -> bool:
+        """Say whether a lookup is of tokens, not of positions, biases, classes or a time."""
+        tensors = self._index.tensors(row)
+        is_known = len(tensors) == 2
+        return is_known and prod(tensors[1]) >= LEAST_TOKENS and tensors[0][0] >= _LEAST_VOCABULARY
 
     def _before(self, row: int) -> int | None:
         """Return the axis of a call whose tokens are patches or windows that were laid out before.
@@ -110,7 +128,8 @@ class TokenGrids:
         thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
         if thread not in self._layouts or calls.causal[row] == 1:
             return None
-        looked_up = self._lookups[thread].last_before(start_ns) if thread in self._lookups else None
+        texts = self._texts.get(thread)
+        looked_up = None if texts is None else texts.last_before(start_ns)
         since_ns = -1 if looked_up is None else int(self._start_ns[looked_up])
         seen: set[Layout] = set()
         for copy in reversed(self._layouts[thread].between(since_ns, start_ns)):
@@ -279,6 +298,21 @@ class TokenGrids:
                 if is_lower or (since_ns is not None and calls.start_ns[these[0]] > since_ns):
                     axis[these] = _SPATIAL
                     told.setdefault(length, int(calls.start_ns[these[0]]))
+
+
+def _outer_sum(tensors: tuple[Shape, ...]) -> Layout | None:
+    """Return the grid of which rows and columns have positions of their own that are added up.
+
+    One tensor is of (…, rows, 1, channels), the other of (…, 1, columns, channels).
+    """
+    if len(tensors) != 2 or len(tensors[0]) != len(tensors[1]) or len(tensors[0]) < 3:
+        return None
+    one, other = tensors
+    sides = max(one[-3], other[-3]), max(one[-2], other[-2])
+    is_crossed = one[-2] == other[-3] == 1 or one[-3] == other[-2] == 1
+    is_table = one[-1] == other[-1] > 1 and prod(one[:-3]) == prod(other[:-3]) == 1
+    is_grid = is_crossed and is_table and min(sides) > 1 and prod(sides) >= LEAST_TOKENS
+    return Layout(images=frozenset({prod(sides)})) if is_grid else None
 
 
 def copy_to_recomputed(calls: AttentionCalls, rows: IntArray, axis: SmallArray) -> None:

@@ -16,11 +16,14 @@ from typing import Final
 
 from tracekit.classifying.fused_attention import Geometry
 from tracekit.classifying.issued_products import Product, Softmax, Thread, issued_products
-from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.linking.link import Linked
 
 _REACH: Final = 24
 """Launches between a product and its softmax: scale, bias, mask, casts and copies are fewer."""
+
+_MOST_SINKS: Final = 8
+"""Columns of scores that are learned, for what attends to nothing (gpt-oss has one)."""
 
 _LONG_REACH: Final = 96
 """The same where shapes tell that they belong together: the bias may be computed in between."""
@@ -211,7 +214,7 @@ def _with_loose_products(thread: Thread, spans: Sequence[Span]) -> Iterator[Span
 
 
 def _geometry(softmax: Softmax, first: Product, last: Product) -> Geometry:
-    shape = softmax.shape
+    shape = _without_sinks(softmax.shape, first)
     size, value = first.inner or None, _value_size(first, last)
     if len(shape) >= 4:
         heads, batch = shape[-3], prod(shape[:-3])
@@ -222,6 +225,13 @@ def _geometry(softmax: Softmax, first: Product, last: Product) -> Geometry:
     if first.batch:
         return Geometry(first.batch, first.rows, first.columns, size, value_size=value)
     return Geometry(None, None, None, None)
+
+
+def _without_sinks(shape: Shape, scores: Product) -> Shape:
+    """Return the shape of the scores that keys have; sinks are columns beside them."""
+    sinks = shape[-1] - scores.columns if len(shape) >= 2 and scores.batch else 0
+    has_sinks = 0 < sinks <= _MOST_SINKS and shape[-2] == scores.rows
+    return (*shape[:-1], scores.columns) if has_sinks else shape
 
 
 def _value_size(first: Product, last: Product) -> int | None:

@@ -78,6 +78,8 @@ def _spans(issued: IssuedOps, shapes: OpIndex) -> Iterator[tuple[int, int]]:
         if name in _NORMS:
             parts = (_in_chunks, _with_casts, _with_weight)
             span = next((found for part in parts if (found := part(issued, shapes, at))), None)
+            if _has_made_weight(issued, shapes, at):
+                span = at - 1, at if span is None else span[1]
         else:
             span = _written(issued, shapes, at)
         if span is not None:
@@ -127,11 +129,18 @@ def _with_casts(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] 
     return (at, at + 1) if is_back else None
 
 
+def _has_made_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
+    """Say whether one is added to a norm's weight, or the like, right before its op."""
+    if at < 1 or not _makes_weight(issued, shapes, at - 1):
+        return False
+    return shapes.tensors(issued.rows[at - 1])[0] in shapes.tensors(issued.rows[at])[1:]
+
+
 def _with_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int] | None:
     """Return a norm's op that has no weight with the weight that is applied right after it."""
     if not shapes.shapes(issued.rows[at]):
         return (at, at + 2) if _is_one_more(issued.names, at + 1) else None
-    if len(shapes.tensors(issued.rows[at])) != 1:
+    if len(shapes.tensors(issued.rows[at])) != 1 or _is_modulated(issued, shapes, at + 1):
         return None
     last = at
     while (
@@ -144,6 +153,12 @@ def _with_weight(issued: IssuedOps, shapes: OpIndex, at: int) -> tuple[int, int]
     ):
         last += 1
     return (at, last) if last > at else None
+
+
+def _is_modulated(issued: IssuedOps, shapes: OpIndex, at: int) -> bool:
+    """Say whether one is added to what then scales, and a shift follows: adaptive norms do that."""
+    is_one_more = at < len(issued.names) and _makes_weight(issued, shapes, at)
+    return is_one_more and issued.names[at] == "add" and not _is_one_more(issued.names, at)
 
 
 def _is_one_more(names: Sequence[str], at: int) -> bool:
