@@ -13,7 +13,17 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 torch = pytest.importorskip("torch")
 
 import tracekit  # noqa: E402
-from collect_helpers import MODEL, TEXT, TOKENS, WIDTH, denoise, manifest_of, options, toy  # noqa: E402
+from collect_helpers import (  # noqa: E402
+    MODEL,
+    TEXT,
+    TOKENS,
+    WIDTH,
+    denoise,
+    manifest_of,
+    options,
+    toy,
+    with_device,
+)
 from tracekit.cli import run  # noqa: E402
 from tracekit.collectors.passes import record_workload  # noqa: E402
 from tracekit.errors import UsageError  # noqa: E402
@@ -53,31 +63,6 @@ def events_of(folder: Path, file: str = "trace.json.gz") -> list[dict[str, Any]]
 
 def functions_in(folder: Path, file: str = "trace.json.gz") -> list[str]:
     return [e["name"] for e in events_of(folder, file) if e.get("cat") == "python_function"]
-
-
-def with_device(folder: Path) -> None:
-    """Give the rich pass of a CPU run a device: each addmm launches a kernel of 10 µs."""
-    path = folder / "trace.json.gz"
-    with gzip.open(path) as source:
-        body = json.load(source)
-    launching = [e for e in body["traceEvents"] if e.get("name") == "aten::addmm"]
-    assert launching
-    free = 0.0
-    for number, op in enumerate(sorted(launching, key=lambda e: e["ts"]), 1):
-        called = op["ts"] + op["dur"] / 2
-        common = {"ph": "X", "pid": op["pid"], "tid": op["tid"]}
-        call = {"cat": "cuda_runtime", "name": "cudaLaunchKernel", "ts": called, "dur": 1.0}
-        free = max(free, called + 4)
-        kernel = {"cat": "kernel", "name": "gemm", "ts": free, "dur": 10.0, "pid": 0, "tid": 7}
-        on = {"device": 0, "stream": 7, "correlation": number}
-        body["traceEvents"] += [
-            common | call | {"args": {"correlation": number}},
-            common | kernel | {"args": on},
-        ]
-        free += 10
-    with gzip.open(path, "wt") as sink:
-        json.dump(body, sink)
-    (folder / "kernels.json.gz").unlink()
 
 
 def test_stacks_are_in_the_rich_pass_alone_and_only_on_request(tmp_path: Path) -> None:
