@@ -26,7 +26,8 @@ from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.roofline import roofline
 from tracekit.analysis.stages import stage_times, with_true_steps
-from tracekit.analysis.undilated import scale_for, undilated
+from tracekit.analysis.undilated import scale_for
+from tracekit.analysis.undilated_stages import with_causes
 from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
@@ -111,8 +112,7 @@ def _idle(
     scale, corrected = 0.0, measured
     if measured is not None:
         scale = scale_for(pace, measured.wall_ns)
-        causes = undilated(table, pace, scale, found, measured.idle_ns, limit)
-        corrected = replace(measured, by_cause=causes.by_cause, blame=causes.blame)
+        corrected = with_causes(table, pace, scale, found, measured, limit)
     elif is_alone:
         corrected = estimated_times(table, pace, found, limit)
         scale = 0.0 if corrected is None else ESTIMATED_SCALE
