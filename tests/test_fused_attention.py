@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from programs import FLASH, GEMM, POINT, SOFTMAX
 
@@ -13,7 +14,7 @@ from builders import TraceBuilder
 from tracekit.analysis.advice import advice
 from tracekit.analysis.call_table import call_table
 from tracekit.analysis.device_peaks import DEVICES, peaks_of
-from tracekit.analysis.fused_attention import LEAST_NS, PEAK_SHARE, fused_calls
+from tracekit.analysis.fused_attention import LEAST_NS, PEAK_SHARE, fused_calls, fused_flops
 from tracekit.results import Analysis, IdleResult, WhatIf
 
 US = 1_000
@@ -213,3 +214,16 @@ def test_all_devices_have_the_peaks_that_it_needs() -> None:
     for _, peaks in DEVICES:
         assert "float16" in peaks.flops
         assert peaks.bandwidth is not None
+
+
+def test_backward_a_fused_kernel_computes_the_scores_anew() -> None:
+    table = tracekit.kernels(ROOT / "corpus" / "traces" / "timesformer.train")
+    calls = call_table(table)
+    in_parts = np.ones(len(calls), np.bool_)
+    backward = calls.is_backward
+    assert 0 < np.count_nonzero(backward) < len(calls)
+    flops = fused_flops(calls, in_parts)
+    # Five products in place of four, where values are as wide as keys.
+    assert (4 * flops[backward] == 5 * calls.costs.flops[backward]).all()
+    assert (flops[~backward] == calls.costs.flops[~backward]).all()
+    assert (fused_flops(calls, ~in_parts) == calls.costs.flops).all()
