@@ -66,12 +66,20 @@ def _parser() -> argparse.ArgumentParser:
     hooks.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="(all)")
     hooks.add_argument("--pairs", type=int, default=150, help="pairs of runs (%(default)s)")
     hooks.add_argument("--seconds", type=float, default=120, help="limit a model (%(default)s)")
-    sleeps = _measuring(commands, "sleeps", "idle time where the host sleeps before each step")
+    sleeps = _measuring(commands, "sleeps", "idle time where the host sleeps once a step")
     sleeps.add_argument("--rounds", type=int, default=40, help="runs a sleep (%(default)s)")
     sleeps.add_argument("--steps", type=int, default=12, help="denoising steps (%(default)s)")
     sleeps.add_argument(
         "--workloads", nargs="+", choices=("eager", "graph"), default=("eager", "graph"),
         help="eager, or a CUDA graph with a synchronization after each step (both)",
+    )  # fmt: skip
+    sleeps.add_argument(
+        "--where", nargs="+", choices=("before", "scheduler"), default=("before",),
+        help="before each step, or inside it, when the scheduler takes its step (before)",
+    )  # fmt: skip
+    sleeps.add_argument(
+        "--stacks", action="store_true",
+        help="record Python stacks, and tell what the function that slept is blamed for",
     )  # fmt: skip
     sleeps.add_argument("--folder", type=Path, help="keep the run folders below this one")
     passes = _measuring(commands, "passes", "what each pass costs")

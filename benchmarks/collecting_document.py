@@ -14,6 +14,8 @@ _LIBRARIES: Final = ("torch", "diffusers", "transformers")
 _WORKLOADS: Final = {
     "eager": "eager",
     "graph": "CUDA graph, the host waits for the GPU after each step",
+    "eager-scheduler": "eager, asleep in the scheduler",
+    "graph-scheduler": "CUDA graph, the host waits for the GPU, then sleeps in the scheduler",
 }
 
 
@@ -81,20 +83,29 @@ def hooks_text(body: dict[str, Any]) -> str:
 
 
 def sleeps_text(body: dict[str, Any]) -> str:
-    """Return the table of corrected idle time against what the host slept."""
+    """Return the table of corrected idle time against what the host slept.
+
+    Where stacks were recorded, it has what the function that slept is blamed for.
+    """
+    with_blame = any("blamed_ms" in row for rows in body["workloads"].values() for row in rows)
+    told = " Blamed is the idle time that `corrected.blame` names the function that slept for."
     lines = [
         f"{machine(body)}. Stable Diffusion, {body['steps']} steps, a sleep of the host before "
-        f"each; {body['rounds']} unprofiled runs of each sleep, in turn in one process; the "
-        "corrected idle time is that of `tracekit analyze` on the run folder of each; the interval "
-        "of 95% is what wall times leave open.",
+        f"each, or inside where it says so; {body['rounds']} unprofiled runs of each sleep, in "
+        "turn in one process; the corrected idle time is that of `tracekit analyze` on the run "
+        "folder of each; the interval of 95% is what wall times leave open."
+        f"{told if with_blame else ''}",
         "",
-        "| workload | sleep | slept ms a run | idle ms | grew by ms | grew / slept |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| workload | sleep | slept ms a run | idle ms | grew by ms | grew / slept |"
+        f"{' blamed ms | blamed / slept |' if with_blame else ''}",
+        f"| --- | ---: | ---: | ---: | ---: | ---: |{' ---: | ---: |' if with_blame else ''}",
     ]
     for kind, rows in body["workloads"].items():
         for row in rows:
             cells = [_WORKLOADS[kind], f"{row['sleep_ms']} ms", f"{row['slept_ms']:.2f}"]
             cells += [_two(row["idle_ms"]), _two(row["idle_grew_ms"]), _growth(row)]
+            if with_blame:
+                cells += [_two(row.get("blamed_ms")), _two(row.get("blamed_over_slept"))]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

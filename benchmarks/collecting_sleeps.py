@@ -1,11 +1,15 @@
-"""Whether corrected idle time grows by what the host sleeps before each denoising step."""
+"""Whether corrected idle time grows by what the host sleeps in each denoising step, or before it.
+
+With stacks, also whether the function that slept is blamed for it.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +19,7 @@ from benchmarks.collecting_setup import build, difference_errors, is_cuda
 from tracekit.collectors.environment import describe_environment
 from tracekit.collectors.manifest import new_manifest, pass_entry, stage_entries, timing_entry
 from tracekit.collectors.markers import CountingMarker
+from tracekit.collectors.models._diffusion import Ddim
 from tracekit.collectors.profiling import Recipe, record_pass, synchronize
 from tracekit.collectors.runwriter import RunFolder
 from tracekit.collectors.speedups import graph_modules, targets_of
@@ -29,12 +34,21 @@ if TYPE_CHECKING:
 
 SLEEPS_MS: Final = (0, 1, 2, 5)
 STAGE: Final = "denoise"
+BEFORE, SCHEDULER = "before", "scheduler"
+"""Where the host sleeps: before each step, or inside it, when the scheduler takes its step."""
 _WARM_UPS: Final = 2
+
+
+def host_sleep(sleep_ms: int) -> float:
+    """Let the host sleep and return for how long it did, in ms; what is to be blamed for it."""
+    start_ns = time.perf_counter_ns()
+    time.sleep(sleep_ms / 1e3)
+    return (time.perf_counter_ns() - start_ns) / 1e6
 
 
 @dataclass
 class Sleeping:
-    """A workload whose host sleeps before each step, and may wait for the device after it.
+    """A workload whose host sleeps once a step, and may wait for the device after it.
 
     `slept_ms` is what one run after the other really slept.
     """
@@ -43,6 +57,7 @@ class Sleeping:
     sleep_ms: int
     waits: bool
     cuda: bool
+    where: str = BEFORE
     slept_ms: list[float] = field(default_factory=list)
 
     def run(self, stage: StageMarker) -> object:
@@ -51,20 +66,39 @@ class Sleeping:
 
         @contextmanager
         def marked(name: str, step: int | None = None) -> Iterator[None]:
-            if name == STAGE:
+            if name == STAGE and self.where == BEFORE:
                 self._sleep()
             with stage(name, step):
                 yield
-                if name == STAGE and self.waits:
-                    synchronize(cuda=self.cuda)
+                if name == STAGE:
+                    self._wait()
 
-        return self.workload.run(marked)
+        with self._in_the_scheduler() if self.where == SCHEDULER else nullcontext():
+            return self.workload.run(marked)
+
+    @contextmanager
+    def _in_the_scheduler(self) -> Iterator[None]:
+        advance = Ddim.advance
+
+        def late(sampler: Ddim, *args: Any) -> Any:
+            # Else a device that still works would hide the sleep.
+            self._wait()
+            self._sleep()
+            return advance(sampler, *args)
+
+        Ddim.advance = late  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Ddim.advance = advance  # type: ignore[method-assign]
+
+    def _wait(self) -> None:
+        if self.waits:
+            synchronize(cuda=self.cuda)
 
     def _sleep(self) -> None:
         if self.sleep_ms:
-            start_ns = time.perf_counter_ns()
-            time.sleep(self.sleep_ms / 1e3)
-            self.slept_ms[-1] += (time.perf_counter_ns() - start_ns) / 1e6
+            self.slept_ms[-1] += host_sleep(self.sleep_ms)
 
 
 def measure_sleeps(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -73,12 +107,13 @@ def measure_sleeps(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as temporary:
         place = args.folder or Path(temporary)
         found: dict[str, Any] = {}
-        for kind in kinds:
-            found[kind] = _measure(kind, place / kind, args)
+        for kind, where in product(kinds, args.where):
+            name = kind if where == BEFORE else f"{kind}-{where}"
+            found[name] = _measure(kind, where, place / name, args)
             yield {"steps": args.steps, "rounds": args.rounds, "workloads": found}
 
 
-def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
+def _measure(kind: str, where: str, place: Path, args: argparse.Namespace) -> list[dict[str, Any]]:
     cuda = is_cuda(args)
     workload = build("stable-diffusion", args, steps=args.steps)
     roots = dict(workload.modules)
@@ -86,7 +121,7 @@ def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str,
         targets = targets_of(workload.modules, workload.compile_targets)
         graph_modules(targets)
         roots = {name: module for name, module in roots.items() if name not in targets}
-    variants = [Sleeping(workload, sleep_ms, kind == "graph", cuda) for sleep_ms in SLEEPS_MS]
+    variants = [Sleeping(workload, one, kind == "graph", cuda, where) for one in SLEEPS_MS]
     for _ in range(_WARM_UPS):
         workload.run(CountingMarker())
     timings = in_turn(variants, args.rounds)
@@ -96,7 +131,8 @@ def _measure(kind: str, place: Path, args: argparse.Namespace) -> list[dict[str,
         folder = place / f"{variant.sleep_ms}ms"
         record(replace(workload, run=variant.run, modules=roots), folder, timing, args)
         walls_ms = [round(repeat["wall_ms"], 4) for repeat in timing["repeats"]]
-        rows.append({**_row(variant.sleep_ms, slept_ms, folder), "walls_ms": walls_ms})
+        row = {"sleep_ms": variant.sleep_ms, "slept_ms": round(slept_ms, 4)}
+        rows.append(row | corrected_times(folder, slept_ms, args.stacks) | {"walls_ms": walls_ms})
     return with_growth(rows)
 
 
@@ -116,7 +152,7 @@ def record(
 ) -> None:
     """Write a whole run folder from times that were taken and passes that are recorded here."""
     cuda = is_cuda(args)
-    settings = {"device": args.device, "attention": "auto"}
+    settings = {"device": args.device, "attention": "auto", "stacks": args.stacks}
     manifest = new_manifest(workload.name, workload.config, settings, [])
     writer = RunFolder(folder, manifest | describe_environment(), force=True)
     about = {"schema": SCHEMA, "device": args.device, "steps": "true"}
@@ -125,8 +161,11 @@ def record(
     entries = [timing_entry(TIMING, alone_ms)]
     recipes = (
         Recipe("light", LIGHT_PASS, cpu=not cuda, cuda=cuda),
-        Recipe("rich", RICH_PASS, cpu=True, cuda=cuda, shapes=True, modules=workload.modules),
-    )
+        Recipe(
+            "rich", RICH_PASS, cpu=True, cuda=cuda, shapes=True, stacks=args.stacks,
+            modules=workload.modules,
+        ),
+    )  # fmt: skip
     for recipe in recipes:
         done = record_pass(workload.run, recipe, writer)
         entries.append(pass_entry(recipe, done, alone_ms))
@@ -135,17 +174,28 @@ def record(
     writer.save(complete=True)
 
 
-def _row(sleep_ms: int, slept_ms: float, folder: Path) -> dict[str, Any]:
-    analysis = tracekit.analyze(str(folder))
+def corrected_times(folder: Path, slept_ms: float, stacks: bool) -> dict[str, Any]:
+    """Return the corrected times of a run folder, null where there are none.
+
+    With stacks, `blamed_ms` is the idle time that `host_sleep` is blamed for, `blamed_over_slept`
+    its ratio to what a run slept.
+    """
+    analysis = tracekit.analyze(str(folder), list_all=True)
     assert isinstance(analysis, tracekit.Analysis)
     corrected = analysis.corrected
+    blame: dict[str, Any] = {}
+    if stacks:
+        rows = () if corrected is None else corrected.blame
+        own = [row for row in rows if (row.python or "").endswith(f": {host_sleep.__name__}")]
+        blamed_ms = None if corrected is None else sum(row.time_ns for row in own) / 1e6
+        ratio = blamed_ms / slept_ms if blamed_ms is not None and slept_ms else None
+        blame = {"blamed_ms": blamed_ms, "blamed_over_slept": ratio}
     return {
-        "sleep_ms": sleep_ms,
-        "slept_ms": round(slept_ms, 4),
         "wall_ms": None if corrected is None else corrected.wall_ns / 1e6,
         "busy_ms": None if corrected is None else corrected.busy_ns / 1e6,
         "idle_ms": None if corrected is None else corrected.idle_ns / 1e6,
         "method": None if corrected is None else corrected.method,
+        **blame,
     }
 
 

@@ -37,7 +37,7 @@ from tracekit.collectors.speedups import (
 )
 from tracekit.collectors.timing import SCHEMA as TIMING_SCHEMA
 from tracekit.collectors.timing import TRACED_REPEATS, measure, summarize
-from tracekit.errors import HostError, InputError, TracekitError
+from tracekit.errors import HostError, InputError, TracekitError, UsageError
 from tracekit.runfolder import EAGER_PASS, LIGHT_PASS, RICH_PASS, TIMING
 
 if TYPE_CHECKING:
@@ -54,14 +54,16 @@ class RecordOptions:
     """How a workload is recorded.
 
     `passes` are the passes wanted, `repeats` how often the work is timed, `warm_up` how often it
-    runs before. `every_leaf` labels all leaf modules beside attention. `max_trace_bytes` is the
-    most that the file of one pass may have. `listener` is told how far it is.
+    runs before. `every_leaf` labels all leaf modules beside attention; `stacks` records Python
+    stacks in the rich pass, which then takes longer. `max_trace_bytes` is the most that the file of
+    one pass may have. `listener` is told how far it is.
     """
 
     passes: tuple[PassName, ...] = PASSES
     repeats: int = 5
     warm_up: int = 2
     every_leaf: bool = False
+    stacks: bool = False
     attention: Attention = "auto"
     compile: bool = False
     cuda_graph: bool = False
@@ -99,6 +101,8 @@ def record_workload(workload: Workload, folder: Path, options: RecordOptions) ->
         Out of memory, the disk is full, or a pass could not be recorded; the others are kept.
     InputError
         The workload itself raised.
+    UsageError
+        Stacks are wanted and no rich pass, which is what they are recorded in.
     """
     import_torch()
     return _Recorder(workload, folder, options).record()
@@ -124,6 +128,8 @@ class _Recorder:
         runs = planned_runs(self._plan, options.repeats, options.warm_up, traced=self._is_partly)
         self._meter = Meter(options.listener, runs, workload.stages, workload.traced_stages)
         # A wrong wish is told before anything is written.
+        if options.stacks and "rich" not in self._plan:
+            raise UsageError("--stacks: goes with the rich pass; give --passes with rich in it")
         self._targets = (
             targets_of(workload.modules, workload.compile_targets) if self._speeds_up else {}
         )
@@ -273,6 +279,7 @@ class _Recorder:
             cpu=shapes or not self._cuda,
             cuda=self._cuda,
             shapes=shapes,
+            stacks=name == "rich" and self._options.stacks,
             modules=modules,
             every_leaf=self._options.every_leaf,
         )

@@ -38,13 +38,14 @@ _BACKEND: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a pass records: CPU ops, GPU activities, shapes; and which modules are labelled."""
+    """What a pass records: CPU ops, GPU activities, shapes, Python stacks; what is labelled."""
 
     name: PassName
     file: str
     cpu: bool
     cuda: bool
     shapes: bool = False
+    stacks: bool = False
     modules: Mapping[str, torch.nn.Module] = field(default_factory=dict)
     every_leaf: bool = False
 
@@ -89,7 +90,7 @@ def record_pass(
     """Record a pass into its file.
 
     A GPU pass that holds no kernels is recorded once more. One that is too large is recorded once
-    more with fewer steps, spread over each stage.
+    more without Python stacks if it has any, else with fewer steps, spread over each stage.
 
     Raises
     ------
@@ -102,6 +103,10 @@ def record_pass(
         again = _attempt(work, recipe, writer, max_bytes)
         return _noted(again, "recorded twice: the first trace held no kernels")
     except _CutError as cut:
+        if recipe.stacks:
+            # A profiler that is paused records no ops and no kernels, but goes on with functions.
+            plain = record_pass(work, replace(recipe, stacks=False), writer, max_bytes=max_bytes)
+            return _noted(plain, "without Python stacks, to keep to the size asked for")
         left_out = spread_left_out(cut.counts, 0.8 * cut.share)
         if not left_out:
             raise cut.error from None
@@ -147,7 +152,9 @@ def _attempt(
 def _run(
     work: Work, recipe: Recipe, left_out: frozenset[Position]
 ) -> tuple[Any, LabelMarker, float]:
-    profiler = start_profiler(cpu=recipe.cpu, cuda=recipe.cuda, shapes=recipe.shapes)
+    profiler = start_profiler(
+        cpu=recipe.cpu, cuda=recipe.cuda, shapes=recipe.shapes, stacks=recipe.stacks
+    )
     try:
         marker = LabelMarker(left_out, _toggle(profiler, recipe))
         start_ns = time.perf_counter_ns()
@@ -159,14 +166,16 @@ def _run(
     return profiler, marker, wall_ms
 
 
-def start_profiler(*, cpu: bool, cuda: bool, shapes: bool) -> Any:
+def start_profiler(*, cpu: bool, cuda: bool, shapes: bool, stacks: bool = False) -> Any:
     """Return a torch profiler that has started."""
     from torch.profiler import ProfilerActivity, profile
 
     activities = [ProfilerActivity.CPU] if cpu else []
     activities += [ProfilerActivity.CUDA] if cuda else []
     synchronize(cuda=cuda)
-    profiler = profile(activities=activities, record_shapes=shapes, acc_events=True)
+    profiler = profile(
+        activities=activities, record_shapes=shapes, with_stack=stacks, acc_events=True
+    )
     profiler.start()
     return profiler
 

@@ -50,6 +50,7 @@ class Recording:
         modules: Mapping[str, torch.nn.Module] | torch.nn.Module | Any = None,
         *,
         every_leaf: bool = False,
+        stacks: bool = False,
         force: bool = False,
         enabled: bool = True,
     ) -> None:
@@ -57,6 +58,7 @@ class Recording:
         self.enabled = enabled and not is_disabled()
         self._modules = modules
         self._every_leaf = every_leaf
+        self._stacks = stacks
         self._force = force
         self._hooks = ExitStack()
         self._staging = ExitStack()
@@ -103,9 +105,13 @@ class Recording:
         roots = roots_of(self._modules)
         attention = self._hooks.enter_context(labelled(roots, every_leaf=self._every_leaf))
         self._attention_modules = len(attention)
-        self._recipe = Recipe("rich", RICH_PASS, cpu=True, cuda=self._cuda, shapes=True)
+        self._recipe = Recipe(
+            "rich", RICH_PASS, cpu=True, cuda=self._cuda, shapes=True, stacks=self._stacks
+        )
         try:
-            self._profiler = start_profiler(cpu=True, cuda=self._cuda, shapes=True)
+            self._profiler = start_profiler(
+                cpu=True, cuda=self._cuda, shapes=True, stacks=self._stacks
+            )
         except BaseException:
             self._hooks.close()
             raise
@@ -207,7 +213,8 @@ class Recording:
         return work
 
     def _settings(self) -> dict[str, Any]:
-        return {"device": "cuda" if self._cuda else "cpu", "every_leaf": self._every_leaf}
+        device = "cuda" if self._cuda else "cpu"
+        return {"device": device, "every_leaf": self._every_leaf, "stacks": self._stacks}
 
 
 def record(
@@ -215,6 +222,7 @@ def record(
     modules: Mapping[str, torch.nn.Module] | torch.nn.Module | Any = None,
     *,
     every_leaf: bool = False,
+    stacks: bool = False,
     force: bool = False,
     enabled: bool = True,
 ) -> Recording:
@@ -228,7 +236,9 @@ def record(
     `modules` are the roots whose attention modules are labelled, with the names that their paths
     start with; `every_leaf` labels all leaf modules too. Given a diffusers pipeline, or a model of
     transformers, in their place, the pipeline's calls, or the model's `generate`, are staged too.
-    The ranks of a distributed run write `rank0/`, `rank1/` … below the folder.
+    `stacks` records Python stacks as well: idle time is then blamed on functions, and what is
+    recorded takes longer. The ranks of a distributed run write `rank0/`, `rank1/` … below the
+    folder.
 
     Raises
     ------
@@ -237,7 +247,9 @@ def record(
     MissingDependencyError, HostError
         torch is not installed; the folder cannot be written.
     """
-    return Recording(folder, modules, every_leaf=every_leaf, force=force, enabled=enabled)
+    return Recording(
+        folder, modules, every_leaf=every_leaf, stacks=stacks, force=force, enabled=enabled
+    )
 
 
 def trace_handler(

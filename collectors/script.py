@@ -21,14 +21,17 @@ def is_script(command: Sequence[str]) -> bool:
     return bool(command) and (_is_python(command[0]) or command[0].endswith(".py"))
 
 
-def record_script(command: Sequence[str], folder: Path, *, force: bool = False) -> int:
+def record_script(
+    command: Sequence[str], folder: Path, *, stacks: bool = False, force: bool = False
+) -> int:
     """Record what a script does into a run folder and return the script's exit code.
 
     Its diffusers pipelines and calls of `generate` are told apart into stages, and their attention
     modules labelled.
 
     `command` is `python script.py …`, `python -m module …` or `script.py …`; the script runs in
-    this interpreter. What it raises is shown as Python shows it, and is exit code 1.
+    this interpreter. What it raises is shown as Python shows it, and is exit code 1. `stacks`
+    records Python stacks as well.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def record_script(command: Sequence[str], folder: Path, *, force: bool = False) 
     target, args, is_module = _split(command)
     with (
         _as_main(target, args, is_module=is_module),
-        record(folder, force=force) as recording,
+        record(folder, stacks=stacks, force=force) as recording,
         staged_everywhere(recording.stage) as labelled,
     ):
         try:

@@ -103,8 +103,9 @@ class TraceBuilder:
 class RunBuilder:
     """A run folder: one text stage and some denoising steps on a host that is slower than the GPU.
 
-    The host takes `host_ns` for each kernel, `dilation` times as long under the profiler, and
-    sleeps before each denoising step, under an annotation; a kernel takes 50 µs in every pass.
+    The host takes `host_ns` for each kernel, `dilation` times as long under the profiler (in the
+    stages of `dilations` that many times), and sleeps before each denoising step, under an
+    annotation; a kernel takes 50 µs in every pass.
     `true_steps` are the steps of the whole run, of which `steps` are traced.
     """
 
@@ -115,6 +116,7 @@ class RunBuilder:
     host_ns: int = 100_000
     kernel_ns: int = 50_000
     device: int = 0
+    dilations: dict[str, float] = field(default_factory=dict)
     spans: dict[str, list[int]] = field(default_factory=dict)
 
     def trace(self, dilation: float = 1.0, *, labels: bool = True) -> TraceBuilder:
@@ -124,10 +126,11 @@ class RunBuilder:
         now = free = 0
         for stage, step in [("text", None), *(("denoise", n) for n in range(self.steps))]:
             begin = now
+            factor = dilation if dilation == 1.0 else self.dilations.get(stage, dilation)
             now += self.sleep_ns if stage == "denoise" else 0
             for index in range(self.kernels):
                 launch = now + 10
-                now += round(self.host_ns * dilation)
+                now += round(self.host_ns * factor)
                 free = max(launch + 2_000, free) + self.kernel_ns
                 b.op(f"aten::{KERNELS[index % len(KERNELS)][0]}", launch - 5, 1_000)
                 name = KERNELS[index % len(KERNELS)][1]

@@ -376,7 +376,20 @@ def measured(**changes: Any) -> Analysis:
         ),
         stages=(
             CorrectedStage("text_encoder", 6_100_000, 1_200_000, 4_900_000),
-            CorrectedStage("denoise", 73_000_000, 48_000_000, 25_000_000),
+            CorrectedStage(
+                "denoise",
+                73_000_000,
+                48_000_000,
+                25_000_000,
+                dilation=1.6,
+                by_cause=(
+                    CauseTime("host_late", 20_000_000, 0.8, 140),
+                    CauseTime("sync", 0, 0.0, 0),
+                    CauseTime("profiler", 0, 0.0, 0),
+                    CauseTime("launch_latency", 5_000_000, 0.2, 150),
+                    CauseTime("unknown", 0, 0.0, 0),
+                ),
+            ),
         ),
     )
     result = typical(trace=trace_info(path="runs/video", pass_="rich"), corrected=corrected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,21 @@ pytest.importorskip("transformers")
 import tracekit  # noqa: E402
 from benchmarks import collecting_passes  # noqa: E402
 from benchmarks.collecting import main  # noqa: E402
-from benchmarks.collecting_document import passes_text  # noqa: E402
+from benchmarks.collecting_document import passes_text, sleeps_text  # noqa: E402
 from benchmarks.collecting_hooks import paired_runs  # noqa: E402
 from benchmarks.collecting_passes import RUNS  # noqa: E402
 from benchmarks.collecting_setup import interval, ratio  # noqa: E402
-from benchmarks.collecting_sleeps import Sleeping, in_turn, with_growth  # noqa: E402
+from benchmarks.collecting_sleeps import (  # noqa: E402
+    SCHEDULER,
+    Sleeping,
+    corrected_times,
+    in_turn,
+    with_growth,
+)
 from benchmarks.tools import CHECKOUT  # noqa: E402
-from collect_helpers import toy  # noqa: E402
+from collect_helpers import options, toy, with_device  # noqa: E402
+from tracekit.collectors.models._diffusion import Ddim  # noqa: E402
+from tracekit.collectors.passes import record_workload  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +102,61 @@ def test_sleeps(tmp_path: Path, docs: Path) -> None:
     timing = json.loads((folder / "eager" / "5ms" / "timing.json").read_text())
     assert len(timing["repeats"]) == 2
     assert timing["stages"][1]["steps"] == 2
-    assert "| eager | 5 ms |" in documented(tmp_path, docs, "sleeps")
+    text = documented(tmp_path, docs, "sleeps")
+    assert "| eager | 5 ms |" in text
+    assert "blamed" not in text
+    assert not any("blamed_ms" in row for row in rows)
+
+
+def test_sleeps_inside_a_step_with_stacks(tmp_path: Path, docs: Path) -> None:
+    folder = tmp_path / "kept"
+    body = measured(
+        tmp_path, "sleeps", "--rounds", "1", "--steps", "2", "--folder", str(folder),
+        "--where", "before", "scheduler", "--stacks",
+    )  # fmt: skip
+    assert list(body["workloads"]) == ["eager", "eager-scheduler"]
+    for place, is_inside in (("eager", False), ("eager-scheduler", True)):
+        with gzip.open(folder / place / "5ms" / "trace.json.gz") as source:
+            events = json.load(source)["traceEvents"]
+        steps = [e for e in events if e.get("name", "").startswith("tk1|stage|denoise")]
+        slept = [e for e in events if e.get("name", "").endswith(": host_sleep")]
+        assert len(steps) == len(slept) == 2
+        for step, sleep in zip(steps, slept, strict=True):
+            assert sleep["dur"] >= 5000
+            assert (step["ts"] <= sleep["ts"] <= step["ts"] + step["dur"]) is is_inside
+        # Without a device there is nothing to blame.
+        assert {row["blamed_ms"] for row in body["workloads"][place]} == {None}
+    assert "| eager, asleep in the scheduler | 5 ms |" in documented(tmp_path, docs, "sleeps")
+
+
+def test_who_slept_is_blamed_for_it(tmp_path: Path) -> None:
+    work = Sleeping(toy(), 20, waits=False, cuda=False)
+    asleep = toy(run=work.run)
+    record_workload(asleep, tmp_path, options(stacks=True, repeats=3))
+    with_device(tmp_path)
+    slept_ms = work.slept_ms[-1]
+    row = corrected_times(tmp_path, slept_ms, stacks=True)
+    assert row["blamed_ms"] == pytest.approx(slept_ms, rel=0.1)
+    assert row["blamed_over_slept"] == row["blamed_ms"] / slept_ms
+    assert "blamed_ms" not in corrected_times(tmp_path, slept_ms, stacks=False)
+    about = {"gpu": "G", "driver": "1", "versions": {"torch": "2"}, "date": "d", "dtype": "float16"}
+    growth = {"idle_grew_ms": 1.0, "grew_over_slept": None, "low": None, "high": None}
+    rows = [{"sleep_ms": 20, "slept_ms": slept_ms, **row, **growth}]
+    text = sleeps_text({**about, "steps": 3, "rounds": 1, "workloads": {"graph": rows}})
+    assert "blamed / slept |" in text
+    assert f"| {row['blamed_ms']:.2f} | {row['blamed_over_slept']:.2f} |" in text
+
+
+def test_the_scheduler_is_as_it_was_after_sleeping(tmp_path: Path) -> None:
+    before = Ddim.advance
+
+    def run(stage: Any) -> None:
+        assert Ddim.advance is not before
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Sleeping(toy(run=run), 1, waits=False, cuda=False, where=SCHEDULER).run(None)  # type: ignore[arg-type]
+    assert Ddim.advance is before
 
 
 def test_sleeps_are_in_turn_and_in_the_wall_time() -> None:

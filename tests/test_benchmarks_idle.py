@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks import estimates
+from benchmarks import estimates, fused_bound
 from benchmarks.tools import CHECKOUT
 
 if TYPE_CHECKING:
@@ -31,6 +31,23 @@ def test_estimates_are_held_against_what_was_measured(tmp_path: Path) -> None:
     text = docs.read_text().partition("<!-- estimates:begin -->")[2]
     assert text.count("-h200 |") == len(runs)
     assert estimates.main([*runs, "--docs", str(tmp_path / "none.md")]) == 1
+
+
+def test_assumed_attention_is_held_against_what_was_recorded(tmp_path: Path) -> None:
+    docs = tmp_path / "idle.md"
+    docs.write_text((CHECKOUT / "docs" / "idle.md").read_text())
+    traces = CHECKOUT / "corpus" / "traces"
+    names = ("pixart.default", "pixart.written", "pixart.math", "README.md")
+    runs = [str(traces / name) for name in names]
+    assert fused_bound.main([*runs, "--docs", str(docs)]) == 0
+    text = docs.read_text().partition("<!-- fused:begin -->")[2]
+    assert text.startswith("\nOf 6 fused calls of 16 bits that were recorded none take less time")
+    assert "In 2 pairs of runs of one model, in parts and fused, attention took less than" in text
+    assert fused_bound.main([runs[1], "--docs", str(docs)]) == 1
+
+
+def test_what_was_saved_is_a_share_of_what_could_be() -> None:
+    assert fused_bound.Pair("a", now_ns=100, bound_ns=20, fused_ns=40).saved_share == 0.75
 
 
 def test_costs_are_differences_over_counts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -147,3 +148,48 @@ def test_what_idle_time_consists_of_adds_up_to_it(tmp_path: Path) -> None:
         unknown = {row.cause: row.time_ns for row in found.by_cause}["unknown"]
         assert unknown <= 0.02 * found.idle_ns
         assert sum(row.time_ns for row in found.blame) == found.idle_ns - unknown
+
+
+def test_each_stage_has_a_dilation_of_its_own(tmp_path: Path) -> None:
+    run = RunBuilder(kernels=12, dilations={"text": 4.0, "denoise": 1.2}, sleep_ns=2 * MS)
+    found = corrected(run, tmp_path)
+    alone = tracekit.analyze(run.trace(1.0).write(tmp_path / "alone.json"), list_all=True)
+    assert [row.stage for row in found.stages] == ["text", "denoise"]
+    for row, factor, steps in zip(found.stages, (4.0, 1.2), (1, 4), strict=True):
+        assert row.by_cause is not None
+        assert row.dilation is not None
+        assert sum(cause.time_ns for cause in row.by_cause) == row.idle_ns
+        host_ns = 12 * steps * run.host_ns
+        slept_ns = 4 * 2 * MS if row.stage == "denoise" else 0
+        dilated = (factor * host_ns + slept_ns) / (host_ns + slept_ns)
+        assert row.dilation == pytest.approx(dilated, rel=0.1)
+        causes = {cause.cause: cause.time_ns for cause in row.by_cause}
+        true_ns = sum(
+            one.time_ns
+            for one in alone.idle.blame
+            if (one.stage, one.cause) == (row.stage, "host_late")
+        )
+        # The trace of the run alone has no lead: its first kernel begins it.
+        assert causes["host_late"] == pytest.approx(true_ns, rel=0.05, abs=2 * run.kernel_ns)
+        assert causes["unknown"] <= 0.05 * row.idle_ns
+    whole = {row.cause: row.time_ns for row in found.by_cause or ()}
+    parts = sum(one.time_ns for row in found.stages for one in row.by_cause or ())
+    assert sum(whole.values()) == found.idle_ns == pytest.approx(parts, rel=0.02)
+
+
+def test_stages_that_do_not_add_up_are_no_parts(tmp_path: Path) -> None:
+    run = RunBuilder()
+    folder = run.write(tmp_path)
+    timing = run.timing()
+    for repeat in timing["repeats"]:
+        for row in repeat["stages"]:
+            row["gpu_ms"] = None
+            row["wall_ms"] /= 100
+    (folder / "timing.json").write_text(json.dumps(timing))
+    result = tracekit.analyze(folder)
+    assert isinstance(result, Analysis)
+    assert result.corrected is not None
+    assert result.corrected.by_cause is not None
+    assert {row.by_cause for row in result.corrected.stages} == {None}
+    unknown = {row.cause: row.time_ns for row in result.corrected.by_cause}["unknown"]
+    assert unknown <= 0.05 * result.corrected.idle_ns

@@ -101,12 +101,18 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class CorrectedStage:
-    """One stage without the profiler; busy and idle are those of the mean device."""
+    """One stage without the profiler; busy and idle are those of the mean device.
+
+    `dilation` is how many times longer the stage took in the analyzed file. `by_cause` says what
+    its idle time consists of. Both are null where the trace cannot tell.
+    """
 
     stage: str
     wall_ns: int
     busy_ns: int
     idle_ns: int
+    dilation: float | None = None
+    by_cause: tuple[CauseTime, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tracekit.analysis.what_if import NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS, RUN
+from tracekit.analysis.what_if import FLASH_ATTENTION, NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS, RUN
+from tracekit.categories import ATTENTION, TEMPORAL_ATTENTION
 from tracekit.results import Advice, Blame, CauseTime, Corrected, IdleResult, WhatIf
 from tracekit.units import format_ns
 
@@ -27,6 +28,7 @@ def advice(
         *_graph(bounds, base),
         *_waits(bounds, base, idle),
         *_own_code(base, idle, corrected),
+        *_fused(bounds, base),
         *_categories(bounds, base),
     ]
     found.sort(key=lambda one: -(one.speedup or 0))
@@ -106,9 +108,32 @@ def _own_code(base_ns: int, idle: IdleResult, corrected: Corrected | None) -> It
             )
 
 
+def _fused(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
+    """Advise fused attention where it runs in parts."""
+    row = _fused_bound(bounds)
+    if row is not None:
+        yield Advice(
+            "Let attention be one fused kernel a call in place of matrix product, softmax and "
+            "matrix product (scaled_dot_product_attention with a fused backend): "
+            f"{format_ns(base_ns)} become at least {format_ns(row.wall_ns)}.",
+            row.speedup,
+            _evidence(row),
+        )
+
+
+def _fused_bound(bounds: tuple[WhatIf, ...]) -> WhatIf | None:
+    for row in bounds:
+        if (row.name, row.scope) == (FLASH_ATTENTION, RUN) and row.speedup >= _LEAST_SPEEDUP:
+            return row
+    return None
+
+
 def _categories(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
-    """Name the category whose kernels are worth most."""
+    """Name the category whose kernels are worth most, unless that is attention to be fused."""
     rows = [row for row in bounds if row.scope == RUN and row.name.endswith("x_faster")]
+    if _fused_bound(bounds) is not None:
+        fusing = {f"{category}_2x_faster" for category in (ATTENTION, TEMPORAL_ATTENTION)}
+        rows = [row for row in rows if row.name not in fusing]
     best = max(rows, key=lambda row: row.speedup, default=None)
     if best is None or best.speedup < _LEAST_SPEEDUP:
         return

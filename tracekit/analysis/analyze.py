@@ -15,15 +15,19 @@ from tracekit.analysis.breakdown import (
     top_kernels,
     total_time,
 )
+from tracekit.analysis.call_table import call_table
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
+from tracekit.analysis.device_peaks import peaks_of, with_override
 from tracekit.analysis.estimated import ESTIMATED_SCALE, estimated_times
+from tracekit.analysis.fused_attention import FusedCalls, fused_calls
 from tracekit.analysis.idle import LISTED_GAPS, idle_pieces, idle_time
 from tracekit.analysis.overlap import overlaps
 from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
 from tracekit.analysis.roofline import roofline
 from tracekit.analysis.stages import stage_times, with_true_steps
-from tracekit.analysis.undilated import scale_for, undilated
+from tracekit.analysis.undilated import scale_for
+from tracekit.analysis.undilated_stages import with_causes
 from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.results import (
@@ -65,8 +69,11 @@ def analyze_table(
     if beside is not None:
         correction = measured_times(table, stages, beside)
         stages, warnings = with_true_steps(stages, beside.record.manifest)
-    idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
+    calls = call_table(table)
+    known = with_override(peaks_of(trace.device_name), peaks or {})
+    fused = fused_calls(table.dur_ns, calls, known)
+    idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit, fused)
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
@@ -76,7 +83,7 @@ def analyze_table(
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
-        attention=attention_times(table, None if list_all else LISTED_CALLS),
+        attention=attention_times(table, calls, None if list_all else LISTED_CALLS),
         idle=idle,
         roofline=roofline(table, trace.device_name, peaks or {}),
         overlap=overlaps(table),
@@ -87,7 +94,11 @@ def analyze_table(
 
 
 def _idle(
-    table: KernelTable, measured: Corrected | None, is_alone: bool, limit: int | None
+    table: KernelTable,
+    measured: Corrected | None,
+    is_alone: bool,
+    limit: int | None,
+    fused: FusedCalls | None,
 ) -> tuple[IdleResult, Corrected | None, tuple[WhatIf, ...]]:
     """Return idle time as it is, without the profiler, and what removing a cause would give.
 
@@ -101,12 +112,11 @@ def _idle(
     scale, corrected = 0.0, measured
     if measured is not None:
         scale = scale_for(pace, measured.wall_ns)
-        causes = undilated(table, pace, scale, found, measured.idle_ns, limit)
-        corrected = replace(measured, by_cause=causes.by_cause, blame=causes.blame)
+        corrected = with_causes(table, pace, scale, found, measured, limit)
     elif is_alone:
         corrected = estimated_times(table, pace, found, limit)
         scale = 0.0 if corrected is None else ESTIMATED_SCALE
-    return idle_time(table, found, limit), corrected, what_if(table, pace, scale)
+    return idle_time(table, found, limit), corrected, what_if(table, pace, scale, fused)
 
 
 def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:
@@ -139,7 +149,7 @@ def _trace_info(table: KernelTable, pass_name: str | None) -> TraceInfo:
         pass_=pass_name,
         rank=trace.rank,
         world_size=_world_size(metadata),
-        device_name=_device_name(table),
+        device_name=device_name(table),
         torch=_text(metadata.get("torch_version") or metadata.get("pytorch_version")),
         basis=basis,
         events=trace.events,
@@ -149,7 +159,7 @@ def _trace_info(table: KernelTable, pass_name: str | None) -> TraceInfo:
     )
 
 
-def _device_name(table: KernelTable) -> str | None:
+def device_name(table: KernelTable) -> str | None:
     """Return the name of the device that ran the kernels (the first one, of several)."""
     properties = table.linked.trace.metadata.get("deviceProperties")
     if not isinstance(properties, list) or table.linked.basis == "cpu" or not len(table):

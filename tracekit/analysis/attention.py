@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracekit.analysis.breakdown import sums_by_code
-from tracekit.analysis.call_table import CallTable, call_table, is_attention
+from tracekit.analysis.call_table import CallTable, is_attention
 from tracekit.analysis.sequence_lengths import length_profiles, length_ratio, sequence_lengths
 from tracekit.attention_results import AttentionCall
 from tracekit.classifying.call_columns import BACKENDS, DTYPES
@@ -30,14 +30,15 @@ _SIZES = (
 )
 
 
-def attention_times(table: KernelTable, limit: int | None = LISTED_CALLS) -> AttentionResult:
+def attention_times(
+    table: KernelTable, calls: CallTable, limit: int | None = LISTED_CALLS
+) -> AttentionResult:
     """Return attention by call, axis, kind and length; what nothing tells is null.
 
-    `limit` is how many calls are listed, those that take most time, null for all; everything else
-    counts all of them.
+    `calls` are those of the table. `limit` is how many are listed, those that take most time, null
+    for all; everything else counts all of them.
     """
     rows = np.flatnonzero(is_attention(table))
-    calls = call_table(table)
     return AttentionResult(
         calls=_listed(table, calls, limit),
         calls_total=len(calls),

@@ -23,6 +23,7 @@ class CallTable:
 
     Forward and backward work of a call are two rows. `call` is a row of `calls`; `main` is the
     longest kernel, a row of the kernel table, whose stage, module, kind and axis are the call's.
+    `of_row` has the row here of each row of the kernel table, -1 for what is in no call.
     """
 
     calls: AttentionCalls
@@ -34,6 +35,7 @@ class CallTable:
     is_backward: BoolArray
     backend: SmallArray
     costs: Costs
+    of_row: IntArray
 
     def __len__(self) -> int:
         return len(self.call)
@@ -64,6 +66,10 @@ def call_table(table: KernelTable) -> CallTable:
     by_length = np.argsort(dur_ns, kind="stable")
     main[group[by_length]] = rows[by_length]
     order = np.lexsort((first, begun))
+    place = np.empty(count, np.int64)
+    place[order] = np.arange(count)
+    of_row = np.full(len(table), -1, np.int64)
+    of_row[rows] = place[group]
     which, is_backward = call[rows[first]][order], backward[first][order]
     backend = _backends(table, calls.backend[call[rows[first]]], rows, group)[order]
     return CallTable(
@@ -76,6 +82,7 @@ def call_table(table: KernelTable) -> CallTable:
         is_backward=is_backward,
         backend=backend,
         costs=costs_of(calls, which, backend, is_backward, table.causal[main[order]]),
+        of_row=of_row,
     )
 
 

@@ -20,7 +20,7 @@ from tracekit.runrecord import Manifest, RunRecord, Timing
 from tracekit.trace import NULL, BoolArray, IntArray, Trace
 from tracekit.units import format_ns, format_share, share_of
 
-_TOLERANCE: Final = 0.03
+TOLERANCE: Final = 0.03
 """Share by which passes of the same work differ anyway."""
 _LIGHT: Final = "light"
 _EAGER: Final = "eager"
@@ -150,7 +150,7 @@ def _work(
     )
     total_ns = int(table.dur_ns.sum()) + int(activities.dur_ns.sum())
     share = share_of(sum(row.time_ns or 0 for row in left_out), total_ns) or 0.0
-    if share > _TOLERANCE:
+    if share > TOLERANCE:
         warnings.append(
             f"{format_share(share)} of the kernel time of the {name} and the light pass has no "
             "partner in the other pass: they may not have done the same work"
@@ -228,7 +228,7 @@ def _by_stage(
         busy_ns = work.busy_ns(names.index(timed.stage)) if known else 0
         idle_ns = max(0, timed.wall_ns - busy_ns)
         rows.append(CorrectedStage(timed.stage, timed.wall_ns, busy_ns, idle_ns))
-    over = [row.stage for row in rows if row.busy_ns > (1 + _TOLERANCE) * row.wall_ns]
+    over = [row.stage for row in rows if row.busy_ns > (1 + TOLERANCE) * row.wall_ns]
     if over:
         warnings.append(
             f"The GPU is busy for longer than the unprofiled time of {', '.join(over)}: "

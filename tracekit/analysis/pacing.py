@@ -108,9 +108,19 @@ class Pace:
     return_ns: IntArray
     """For each wait how long after that, or after its begin, it returned."""
 
-    def run(self, scale: float = 0.0, dur_ns: IntArray | None = None) -> Paced:
-        """Return the run with the cost of profiling removed `scale` times, other durations."""
-        return _run(self, self.host.paced(scale), self._device(dur_ns))
+    def run(
+        self,
+        scale: float = 0.0,
+        dur_ns: IntArray | None = None,
+        merged: BoolArray | None = None,
+    ) -> Paced:
+        """Return the run with the cost of profiling removed `scale` times, other durations.
+
+        Activities that are `merged` into the one before them need no pause of the device, and the
+        host no time to issue them.
+        """
+        host = self.host if merged is None else self._without_launches(merged)
+        return _run(self, host.paced(scale), self._device(dur_ns, merged))
 
     def at(self, costs: EventCosts) -> Pace:
         """Return the same with other costs of profiling."""
@@ -137,12 +147,25 @@ class Pace:
         none = self.wait_after[:0]
         return replace(self, host=host, wait_after=none, return_ns=none)
 
-    def _device(self, dur_ns: IntArray | None) -> Device:
+    def _without_launches(self, merged: BoolArray) -> Host:
+        """Return the host where what leads to the launches of merged activities takes no time.
+
+        Launches that issue other activities as well, as those of graphs do, stay.
+        """
+        point = self.device.point
+        spared = np.setdiff1d(point[merged & (point >= 0)], point[~merged])
+        gap_ns = self.host.gap_ns.copy()
+        gap_ns[spared] = 0
+        return replace(self.host, gap_ns=gap_ns)
+
+    def _device(self, dur_ns: IntArray | None, merged: BoolArray | None) -> Device:
         """Return the device with activities of other lengths, what follows them moved alike."""
         if dur_ns is None:
             return self.device
         device = self.device
         saved = np.append(0, (device.dur_ns - dur_ns)[:-1])
+        if merged is not None:
+            saved += np.where(merged, device.pause_ns, 0)
         offset = np.maximum(0, device.offset_ns - saved)
         return replace(device, dur_ns=dur_ns, offset_ns=offset)
 

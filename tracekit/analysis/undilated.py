@@ -71,17 +71,26 @@ def undilated(
     costs of profiling are removed `scale` times. What the paced run cannot explain is `unknown`:
     idle time beyond it, and what comes after the last activity.
     """
+    return told(table, found, time_of(pace, found, scale), idle_ns, limit)
+
+
+def time_of(pace: Pace, found: IdlePieces, scale: float) -> IntArray:
+    """Return how long each piece is in the paced run, in ns."""
     gaps, pieces = found.gaps, found.pieces
     late, latency = _paced_gaps(pace, scale, gaps)
     weights = _weights(pieces, scale * _cost_of(pieces, pace), len(gaps))
-    time_ns = _shared_out(pieces, weights, late, latency)
-    left = idle_ns - int(time_ns.sum())
-    if left < 0:
-        time_ns = _scaled(time_ns, idle_ns)
-        left = 0
+    return _shared_out(pieces, weights, late, latency)
+
+
+def told(
+    table: KernelTable, found: IdlePieces, time_ns: IntArray, idle_ns: int, limit: int | None
+) -> Undilated:
+    """Return what `idle_ns` consists of, by pieces that take `time_ns`."""
+    pieces = found.pieces
+    time_ns = at_most(time_ns, idle_ns)
     scaled = Pieces(_lasting(pieces.host, time_ns), pieces.cause)
     return Undilated(
-        _by_cause(pieces, time_ns, left), blame_for(table, scaled, found.places, limit)
+        by_cause(pieces, time_ns, idle_ns), blame_for(table, scaled, found.places, limit)
     )
 
 
@@ -131,8 +140,10 @@ def _shared_out(pieces: Pieces, shares: FloatArray, late: IntArray, latency: Int
     return np.rint(time).astype(np.int64)
 
 
-def _scaled(time_ns: IntArray, whole_ns: int) -> IntArray:
-    """Return the times in proportion, as integers that add up to the whole."""
+def at_most(time_ns: IntArray, whole_ns: int) -> IntArray:
+    """Return the times, in proportion, as integers that add up to no more than the whole."""
+    if int(time_ns.sum()) <= whole_ns:
+        return time_ns
     exact = np.cumsum(time_ns) * (whole_ns / int(time_ns.sum()))
     scaled: IntArray = np.diff(np.rint(exact).astype(np.int64), prepend=0)
     return scaled
@@ -142,12 +153,13 @@ def _lasting(host: Windows, time_ns: IntArray) -> Windows:
     return Windows(host.gap, host.thread, host.start_ns, host.start_ns + time_ns)
 
 
-def _by_cause(pieces: Pieces, time_ns: IntArray, left_ns: int) -> tuple[CauseTime, ...]:
+def by_cause(pieces: Pieces, time_ns: IntArray, idle_ns: int) -> tuple[CauseTime, ...]:
+    """Return all causes in order; what the pieces leave of `idle_ns` is unknown."""
     rows = []
-    whole = int(time_ns.sum()) + left_ns
+    left_ns = idle_ns - int(time_ns.sum())
     for at, cause in enumerate(CAUSES):
         chosen = (pieces.cause == at) & (time_ns > 0)
         total = int(time_ns[chosen].sum()) + (left_ns if at == _UNKNOWN else 0)
         gaps = len(np.unique(pieces.host.gap[chosen]))
-        rows.append(CauseTime(cause, total, share_of(total, whole), gaps))
+        rows.append(CauseTime(cause, total, share_of(total, idle_ns), gaps))
     return tuple(rows)

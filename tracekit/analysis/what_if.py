@@ -8,15 +8,17 @@ from typing import Final
 
 import numpy as np
 
+from tracekit.analysis.fused_attention import LEAST_NS, PEAK_SHARE, FusedCalls
 from tracekit.analysis.pacing import Pace, Paced
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import WhatIf
 from tracekit.trace import IntArray
-from tracekit.units import share_of
+from tracekit.units import format_ns, format_share, share_of
 
 RUN: Final = "run"
 NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS = "no_launch_gaps", "no_synchronizations"
+FLASH_ATTENTION: Final = "flash_attention"
 _TIMES: Final = 2
 _GRAPH_PAUSE_NS: Final = 400
 """Pause between two kernels of a CUDA graph: on an H200 470 ns (`pixart_cudagraph.json.gz` in
@@ -39,11 +41,14 @@ class _Base:
     walls: IntArray
 
 
-def what_if(table: KernelTable, pace: Pace, scale: float) -> tuple[WhatIf, ...]:
+def what_if(
+    table: KernelTable, pace: Pace, scale: float, fused: FusedCalls | None = None
+) -> tuple[WhatIf, ...]:
     """Return bounds for the run and its stages.
 
     What is sped up is the run with the costs of profiling removed `scale` times, 0 for the trace as
-    it is. A stage lasts from the end of the activity before it to the end of its last one.
+    it is. A stage lasts from the end of the activity before it to the end of its last one. `fused`
+    tells how long attention in parts would take as fused kernels, null where that is not known.
     """
     rows = pace.device.rows
     stage, names = table.stages.stage[rows], table.stages.names
@@ -55,7 +60,7 @@ def what_if(table: KernelTable, pace: Pace, scale: float) -> tuple[WhatIf, ...]:
         table.category[rows].astype(np.int64),
         _walls(pace.run(scale), stage, len(names)),
     )
-    return tuple(_bounds(base))
+    return (*_bounds(base), *(() if fused is None else _fused(base, fused)))
 
 
 def _bounds(base: _Base) -> Iterator[WhatIf]:
@@ -89,6 +94,37 @@ def _bounds(base: _Base) -> Iterator[WhatIf]:
             pace.run(scale, faster),
             f"every kernel of {category} takes 1/{_TIMES} of its time, and the host stays as it is",
         )
+
+
+def _fused(base: _Base, fused: FusedCalls) -> Iterator[WhatIf]:
+    """Bound the run whose attention calls are one fused kernel each, where they count."""
+    dur_ns, rows = base.pace.device.dur_ns, base.pace.device.rows
+    becomes = fused.dur_ns[rows]
+    saved = int((dur_ns - becomes).sum())
+    if (share_of(saved, int(dur_ns.sum())) or 0) < _LEAST_SHARE:
+        return
+    run = base.pace.run(base.scale, becomes, fused.merged[rows])
+    for bound in _compared(base, FLASH_ATTENTION, run, _assumption_of(fused)):
+        # A stage may begin earlier and wait longer for the host: then it is no faster.
+        if bound.speedup >= 1:
+            yield bound
+
+
+def _assumption_of(fused: FusedCalls) -> str:
+    how = []
+    if fused.measured:
+        how.append(f"{fused.measured:,} as fast as fused calls of like size in this trace")
+    if assumed := fused.calls - fused.measured:
+        how.append(
+            f"{assumed:,} in an assumed {format_ns(LEAST_NS)} and what {format_share(PEAK_SHARE)} "
+            f"of the peak of {fused.device} (the most that FlashAttention-3 reaches, arXiv "
+            "2407.08608) or the bandwidth of its memory allows"
+        )
+    return (
+        f"{fused.calls:,} of the {fused.in_parts:,} attention calls that are written out or "
+        f"PyTorch's math are one fused kernel each, {', '.join(how)}; none needs a mask that it "
+        "refuses, and the host issues the first part of each alone"
+    )
 
 
 def _compared(base: _Base, name: str, run: Paced, assumption: str) -> Iterator[WhatIf]:

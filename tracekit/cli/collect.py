@@ -84,6 +84,12 @@ def _model_options(command: Command) -> Command:
     show_default=True,
     help="Modules to label; all means every leaf as well.",
 )
+@click.option(
+    "--stacks",
+    is_flag=True,
+    help="Record Python stacks in the rich pass: idle time is then blamed on functions, and the "
+    "pass takes longer.",
+)
 @click.option("--compile", "compile_", is_flag=True, help="Compile the model's main modules.")
 @click.option("--cuda-graph", is_flag=True, help="Run the model's main modules from CUDA graphs.")
 @click.option("--max-trace-mb", type=float, help="Largest file of a pass, in MB.")
@@ -125,7 +131,7 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     _be_quiet()
     refuse_filled(output, force=given["force"])
     if is_script(target):
-        _script(target, output, force=given["force"])
+        _script(target, output, stacks=given["stacks"], force=given["force"])
         return
     with _out_of_memory(given["device"]):
         workload = _workload(target, given)
@@ -148,11 +154,11 @@ def _check_target(target: tuple[str, ...], given: dict[str, Any], *, is_script: 
             raise UsageError(f"--{name.replace('_', '-').rstrip('s')}: is for pipelines only")
 
 
-def _script(command: tuple[str, ...], output: Path, *, force: bool) -> None:
+def _script(command: tuple[str, ...], output: Path, *, stacks: bool, force: bool) -> None:
     from tracekit.collectors.script import record_script
 
     started = time.monotonic()
-    code = record_script(command, output, force=force)
+    code = record_script(command, output, stacks=stacks, force=force)
     folder = click.format_filename(output)
     # stdout is the script's.
     click.echo(f"Recorded rich in {folder}.", err=True)
@@ -268,6 +274,7 @@ def _record_options(given: dict[str, Any], listener: Listener) -> RecordOptions:
         repeats=given["repeats"],
         warm_up=given["warm_up"],
         every_leaf=given["label"] == "all",
+        stacks=given["stacks"],
         attention=given["attention"],
         compile=given["compile_"],
         cuda_graph=given["cuda_graph"],
