@@ -10,7 +10,7 @@ from programs import FLASH, GEMM, SOFTMAX, Program
 
 import tracekit
 from tracekit.reports import render
-from tracekit.reports.attention_tables import sparkline
+from tracekit.reports.attention_cells import sparkline
 from tracekit.results import Analysis, AttentionResult
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracekit.analysis.attention_inside import attention_inside
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.analysis.call_table import CallTable, call_table, is_attention
 from tracekit.analysis.sequence_lengths import length_profiles, length_ratio, sequence_lengths
@@ -47,6 +48,7 @@ def attention_times(table: KernelTable, limit: int | None = LISTED_CALLS) -> Att
         sequence_lengths=sequence_lengths(table, calls),
         length_ratio=length_ratio(table, calls),
         profile=length_profiles(table, calls),
+        inside=attention_inside(table, calls),
     )
 
 
