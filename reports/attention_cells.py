@@ -127,6 +127,16 @@ def _multiple(value: float) -> str:
     return f"{value:.2f}x" if value >= 0.095 else f"{value:.2g}x"
 
 
+def likeness_lines(attention: AttentionResult) -> list[str]:
+    """Return one sentence a stage on whether it is like prefill or like decoding, and why."""
+    names = {"prefill": "Like LLM prefill", "decode": "Like LLM decoding"}
+    return [
+        f"{names.get(row.like or '', 'Between LLM prefill and decoding')}: "
+        f"{WHOLE_RUN if row.stage is None else clean(row.stage)} ({clean(row.evidence)})."
+        for row in attention.likeness
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class ProfileLine:
     """One stage and axis: name, the line that draws its lengths, their range, what it is over."""

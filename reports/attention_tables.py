@@ -10,6 +10,7 @@ from rich.text import Text
 from tracekit.reports.attention_cells import (
     SHARE_HEADERS,
     inside_rows,
+    likeness_lines,
     profile_lines,
     share_rows,
     temporal_to_spatial,
@@ -74,3 +75,12 @@ def profile_table(profiles: Sequence[LengthProfile], width: int) -> Table | None
     if len(profiles) > _MOST_PROFILES:
         drawn.add_row(Text(f"… and {len(profiles) - _MOST_PROFILES} more", DIM))
     return drawn
+
+
+def likeness(attention: AttentionResult) -> RenderableType | None:
+    """Return a line a stage on whether it is like prefill or like decoding."""
+    lines = likeness_lines(attention)
+    shown = [Text(line) for line in lines[:_MOST_PROFILES]]
+    if len(lines) > _MOST_PROFILES:
+        shown.append(Text(f"… and {len(lines) - _MOST_PROFILES} more", DIM))
+    return Group(*shown) if shown else None

@@ -182,6 +182,24 @@ class AttentionInside:
 
 
 @dataclass(frozen=True, slots=True)
+class StageLikeness:
+    """Whether a stage is like `prefill` or `decode`, null where lengths and intensity disagree.
+
+    The lengths are those of the self-attention in the middle of the stage's attention time.
+    `intensity` is the FLOPs a byte of the stage, `ridge` what balances the device's arithmetic, in
+    the type of most of the stage's, and its memory; null where unknown. `evidence` is one clause.
+    """
+
+    stage: str | None
+    like: str | None
+    query_length: int
+    key_length: int
+    intensity: float | None
+    ridge: float | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionResult:
     """Attention by call (in time order, the largest unless all are listed), axis, kind, length."""
 
@@ -194,3 +212,4 @@ class AttentionResult:
     length_ratio: LengthRatio | None = None
     profile: tuple[LengthProfile, ...] = ()
     inside: AttentionInside = AttentionInside()
+    likeness: tuple[StageLikeness, ...] = ()

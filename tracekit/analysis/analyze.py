@@ -67,6 +67,7 @@ def analyze_table(
         stages, warnings = with_true_steps(stages, beside.record.manifest)
     idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
+    roof = roofline(table, trace.device_name, peaks or {})
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
@@ -76,9 +77,9 @@ def analyze_table(
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
-        attention=attention_times(table, None if list_all else LISTED_CALLS),
+        attention=attention_times(table, None if list_all else LISTED_CALLS, roof),
         idle=idle,
-        roofline=roofline(table, trace.device_name, peaks or {}),
+        roofline=roof,
         overlap=overlaps(table),
         what_if=bounds,
         advice=advice(bounds, idle, corrected),

@@ -8,10 +8,12 @@ from tracekit.analysis.attention_inside import attention_inside
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.analysis.call_table import CallTable, call_table, is_attention
 from tracekit.analysis.sequence_lengths import length_profiles, length_ratio, sequence_lengths
+from tracekit.analysis.stage_likeness import stage_likeness
 from tracekit.attention_results import AttentionCall
 from tracekit.classifying.call_columns import BACKENDS, DTYPES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import AttentionResult, AttentionShare
+from tracekit.roofline_results import Roofline
 from tracekit.trace import NULL, AnyArray, IntArray
 from tracekit.units import share_of
 
@@ -31,11 +33,13 @@ _SIZES = (
 )
 
 
-def attention_times(table: KernelTable, limit: int | None = LISTED_CALLS) -> AttentionResult:
+def attention_times(
+    table: KernelTable, limit: int | None = LISTED_CALLS, roofline: Roofline | None = None
+) -> AttentionResult:
     """Return attention by call, axis, kind and length; what nothing tells is null.
 
     `limit` is how many calls are listed, those that take most time, null for all; everything else
-    counts all of them.
+    counts all of them. `roofline` tells the intensities of stages, where it is known.
     """
     rows = np.flatnonzero(is_attention(table))
     calls = call_table(table)
@@ -49,6 +53,7 @@ def attention_times(table: KernelTable, limit: int | None = LISTED_CALLS) -> Att
         length_ratio=length_ratio(table, calls),
         profile=length_profiles(table, calls),
         inside=attention_inside(table, calls),
+        likeness=stage_likeness(table, calls, roofline),
     )
 
 
