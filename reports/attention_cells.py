@@ -56,7 +56,7 @@ def share_rows(attention: AttentionResult) -> tuple[list[tuple[str, ...]], int]:
     no rows where neither axis, kind nor length is known.
     """
     views = (("by axis", attention.by_axis), ("by kind", attention.by_kind))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for title, view in views:
         if all(row.key is None for row in view):
             continue
