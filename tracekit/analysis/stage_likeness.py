@@ -44,9 +44,9 @@ def stage_likeness(
     Where lengths and intensity disagree, `like` is null. An intensity or a peak that is not known
     does not count. Stages without self-attention of known lengths are left out.
     """
-    return tuple(
-        _likeness(table, calls, rows, roofline) for rows in _stages(table, calls) if len(rows)
-    )
+    groups = list(_stages(table, calls))
+    types = _types(table) if groups and roofline is not None else {}
+    return tuple(_likeness(table, calls, rows, roofline, types) for rows in groups)
 
 
 def _stages(table: KernelTable, calls: CallTable) -> Iterator[IntArray]:
@@ -67,7 +67,11 @@ def _stages(table: KernelTable, calls: CallTable) -> Iterator[IntArray]:
 
 
 def _likeness(
-    table: KernelTable, calls: CallTable, rows: IntArray, roofline: Roofline | None
+    table: KernelTable,
+    calls: CallTable,
+    rows: IntArray,
+    roofline: Roofline | None,
+    types: dict[int, str],
 ) -> StageLikeness:
     stage = table.stage_at(int(calls.main[rows[0]]))
     median = _median(calls, rows)
@@ -76,7 +80,7 @@ def _likeness(
         for column in (calls.calls.query_length, calls.calls.key_length)
     )
     intensity = _intensity(roofline, stage)
-    ridge = _ridge(roofline, _dtype(table, int(table.stages.stage[calls.main[rows[0]]])))
+    ridge = _ridge(roofline, types.get(int(table.stages.stage[calls.main[rows[0]]])))
     share = None if intensity is None or not ridge else intensity / ridge
     return StageLikeness(
         stage=stage,
@@ -128,13 +132,13 @@ def _ridge(roofline: Roofline | None, dtype: str | None) -> float | None:
     return None if peak is None else peak / roofline.peaks.bytes_per_s
 
 
-def _dtype(table: KernelTable, stage: int) -> str | None:
-    """Return the type in which a stage does most of its arithmetic."""
+def _types(table: KernelTable) -> dict[int, str]:
+    """Return the type in which each stage does most of its arithmetic."""
     found = table.operations
-    rows = np.flatnonzero(
-        (table.stages.stage == stage) & (found.flops != NULL) & (found.dtype >= 0)
-    )
-    if not len(rows):
-        return None
-    by_type = np.bincount(found.dtype[rows], found.flops[rows].astype(np.float64))
-    return DTYPES[int(by_type.argmax())]
+    rows = np.flatnonzero((found.flops != NULL) & (found.dtype >= 0))
+    first, group = distinct_rows((table.stages.stage[rows], found.dtype[rows]))
+    flops = np.bincount(group, found.flops[rows].astype(np.float64), minlength=len(first))
+    # What comes last of a stage has most.
+    order = np.argsort(flops, kind="stable")
+    stages = table.stages.stage[rows[first[order]]].tolist()
+    return dict(zip(stages, (DTYPES[at] for at in found.dtype[rows[first[order]]]), strict=True))
