@@ -157,6 +157,12 @@ def test_json_keeps_to_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert not Draft202012Validator(schema).is_valid(written)
 
 
+def test_the_help_names_every_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "memory", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"all without it: {', '.join(MODELS)}." in told.replace("- ", "-")
+
+
 def test_text_says_what_is_held_and_how_it_grows(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["stable-diffusion", "--size", "512,1024", "--dtype", "float16"]
     assert run(["study", "memory", *args]) == 0

@@ -116,8 +116,9 @@ def memory(
 ) -> None:
     """Say how much memory the scores of attention take, with and without Flash Attention.
 
-    Needs no GPU and no trace: sizes follow from the architecture. MODEL is one of those that
-    `tracekit collect` knows by name, such as sdxl or sd3:3.5-large; all without it.
+    Needs no GPU and no trace: sizes follow from the architecture. MODEL is a denoiser, such as
+    sdxl or sd3:3.5-large; all without it: stable-diffusion, sdxl, sd3, flux, pixart, make-a-video,
+    stable-video-diffusion, animatediff, latte, cogvideox, wan, hunyuan-video.
     """
     from tracekit.output import refuse_existing, whole_file
     from tracekit.reports.memory import render_memory
