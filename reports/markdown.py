@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tracekit.reports import sentences
+from tracekit.reports import attention_cells, sentences
 from tracekit.reports.cells import OUTSIDE, left_out_row, run_row, stage_row
 from tracekit.reports.names import clean
 from tracekit.reports.palette import label_of
@@ -15,11 +15,14 @@ from tracekit.units import format_count, format_ns, format_share
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tracekit.attention_results import AttentionResult
     from tracekit.results import Basis, CategoryTime, StageTime
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|~#&$])")
 _LIST_MARKER: Final = re.compile(r"^(\d*)([-+=.)])")
 _BACKTICKS: Final = re.compile("`+")
+_LINE_WIDTH: Final = 32
+_MOST_PROFILES: Final = 6
 
 
 def render(result: Analysis | AnalysisSet) -> str:
@@ -63,6 +66,7 @@ def _of_one(result: Analysis) -> list[str]:
         _notes(sentences.notes(trace)),
         _categories(result.categories, basis),
         _stages(result.stages),
+        *_attention(result.attention, basis),
         " ".join(
             line
             for line in (
@@ -127,6 +131,29 @@ def _stages(rows: Sequence[StageTime]) -> str:
     found = sentences.found_stages(rows)
     lines = [*sentences.outlier_steps(rows), *([] if found is None else [found])]
     return "\n\n".join([drawn, escape(" ".join(lines))] if lines else [drawn])
+
+
+def _attention(attention: AttentionResult, basis: Basis) -> list[str]:
+    """Return time by axis, kind and length, what is inside, lengths over the run, likeness."""
+    rows, more = attention_cells.share_rows(attention)
+    headers = (*attention_cells.SHARE_HEADERS, "Kernels" if basis == "gpu" else "Ops")
+    shares = _table(headers, "llrrrr", ((row[0], escape(row[1]), *row[2:]) for row in rows))
+    inside = attention_cells.inside_rows(attention)
+    parts = ""
+    if inside is not None:
+        named, cells = inside
+        body = ([escape(name), *rest] for name, *rest in cells)
+        parts = _table(named, "l" + "r" * (len(named) - 1), body)
+    profiles = attention_cells.profile_lines(attention.profile, _LINE_WIDTH)[:_MOST_PROFILES]
+    lines = [(escape(one.name), code(one.line), one.tokens, one.over) for one in profiles]
+    likeness = attention_cells.likeness_lines(attention)[:_MOST_PROFILES]
+    return [
+        shares + (f"\n\n… and {more} more lengths" if more else ""),
+        parts,
+        escape(attention_cells.temporal_to_spatial(attention) or ""),
+        _table(("Sequence length", "", "Tokens", ""), "llrl", lines),
+        "\n".join(f"- {escape(line)}" for line in likeness),
+    ]
 
 
 def _left_out(runs: Sequence[Analysis]) -> str:

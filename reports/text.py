@@ -9,7 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tracekit.reports import sentences
-from tracekit.reports.attention_tables import attention_table, profile_table
+from tracekit.reports.attention_tables import (
+    attention_table,
+    inside_table,
+    likeness,
+    profile_table,
+)
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
 from tracekit.reports.idle_tables import causes_table, culprits_table, gaps_table
 from tracekit.reports.names import clean, fit
@@ -57,8 +62,10 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         devices_table(result.devices),
         _stages(result),
         attention_table(result.attention, basis),
+        inside_table(result.attention),
         roofline_table(result.roofline),
         profile_table(result.attention.profile, width),
+        likeness(result.attention),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
         causes_table(result, width),

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from tracekit.attention_results import (
     AttentionCall,
+    AttentionInside,
+    AxisInside,
+    AxisRatio,
     LengthLevels,
     LengthProfile,
     LengthRatio,
+    PartTime,
     SequenceLength,
+    StageLikeness,
 )
 from tracekit.categories import CATEGORIES
 from tracekit.results import (
@@ -215,6 +220,34 @@ ROOFLINE = Roofline(
 U_SHAPE = (*[4_096] * 2, *[1_024] * 2, *[256] * 2, 64, *[256] * 3, *[1_024] * 3, *[4_096] * 3)
 
 
+INSIDE = AttentionInside(
+    by_axis=(
+        AxisInside(
+            *("spatial", 140, 560, 7_000_000, 50_000, 57_623_894_894),
+            (
+                PartTime("gemm", 280, 4_000_000, 4 / 7, 28_571),
+                PartTime("softmax", 140, 2_000_000, 2 / 7, 14_286),
+                PartTime("copy", 140, 1_000_000, 1 / 7, 7_143),
+            ),
+        ),
+        AxisInside(
+            *("temporal", 48, 96, 4_400_123, 91_669, 2_329_237_655),
+            (
+                PartTime("gemm", 48, 1_100_000, 1_100_000 / 4_400_123, 22_917),
+                PartTime("copy", 48, 3_300_123, 3_300_123 / 4_400_123, 68_753),
+            ),
+        ),
+        AxisInside(
+            *(None, None, 70, 3_530_777, None, None), (PartTime("other", 70, 3_530_777, 1.0, None),)
+        ),
+    ),
+    temporal_to_spatial=(
+        AxisRatio(None, 48 / 140, 0.6286, 1.8334, 0.01386, 0.0404, {"gemm": 0.275, "copy": 3.3}),
+        AxisRatio("self", 48 / 188, 0.7, 2.7, None, None, {}),
+    ),
+)
+
+
 def attention_call(**changes: Any) -> AttentionCall:
     call = AttentionCall(
         start_ns=9_100_000,
@@ -341,6 +374,16 @@ def typical(**changes: Any) -> Analysis:
                 LengthProfile("text_encoder", "sequence", 12, 1, False, "call", (77,) * 12),
                 LengthProfile("denoise", "spatial", 64, 4, True, "call", U_SHAPE),
                 LengthProfile("denoise", "temporal", 64, 4, True, "call", (16,) * 16),
+            ),
+            inside=INSIDE,
+            likeness=(
+                StageLikeness(
+                    "text_encoder", "prefill", 77, 77, 77.7, None, "77 queries at once on 77 keys"
+                ),
+                StageLikeness(
+                    *("denoise", None, 4_096, 4_096, 12.5, 333.0),
+                    "4,096 queries at once on 4,096 keys; 12.5 FLOPs a byte",
+                ),
             ),
         ),
         idle=IdleResult(CAUSES, BLAME, gaps, 1_804, len(gaps)),

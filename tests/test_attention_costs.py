@@ -10,7 +10,7 @@ from programs import FLASH, GEMM, SOFTMAX, Program
 
 import tracekit
 from tracekit.reports import render
-from tracekit.reports.attention_tables import sparkline
+from tracekit.reports.attention_cells import sparkline
 from tracekit.results import Analysis, AttentionResult
 
 
@@ -108,11 +108,34 @@ def test_a_causal_call_is_counted_in_full_and_as_a_triangle(tmp_path: Path) -> N
     program = Program()
     typed(program, *[[1, 4, 512, 64]] * 3, causal="True")
     typed(program, [1, 4, 8, 64], [1, 4, 512, 64], [1, 4, 512, 64], causal="True")
-    square, wide = attention(program, tmp_path).calls
+    typed(program, [1, 4, 20, 64], [1, 4, 12, 64], [1, 4, 12, 64], causal="True")
+    square, wide, tall = attention(program, tmp_path).calls
     assert (square.causal, square.flops) == (True, 4 * 4 * 512 * 512 * 64)
     assert square.flops_causal == 4 * 4 * 64 * (512 * 513 // 2)
-    # Libraries differ in which of the keys the first of fewer queries may see.
-    assert (wide.causal, wide.flops_causal) == (True, None)
+    for call in (wide, tall):
+        assert call.causal
+        pairs = sum(min(i + 1, call.key_length or 0) for i in range(call.query_length or 0))
+        assert call.flops_causal == 4 * 4 * 64 * pairs
+        assert call.flops == 4 * 4 * 64 * (call.query_length or 0) * (call.key_length or 0)
+
+
+def test_libraries_differ_in_what_the_first_of_fewer_queries_sees(tmp_path: Path) -> None:
+    """A kernel's template says that it is causal, not which keys the first query has."""
+    program = Program()
+    name = (
+        "void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128, 4, false, false, "
+        "cutlass::bfloat16_t>, false, true, false, false, true, true, false, false>"
+    )
+    for number, queries in enumerate((512, 8)):
+        shapes = [[1, queries, 4, 64], [1, 512, 4, 64], [1, 512, 4, 64]]
+        types = ["c10::BFloat16"] * 3
+        args = {"Input Dims": shapes, "Input type": types, "Sequence number": number}
+        program.b.op("flash_attn::_flash_attn_forward", 100 * number, 90, **args)
+        program.b.launched(name, 100 * number + 10, 1_000_000 + 100 * number, 50, tid=1)
+    square, wide = attention(program, tmp_path).calls
+    assert (square.causal, wide.causal) == (True, True)
+    assert square.flops_causal == 4 * 4 * 64 * (512 * 513 // 2)
+    assert (wide.flops, wide.flops_causal) == (4 * 4 * 64 * 8 * 512, None)
 
 
 def test_a_written_call_has_heads_flops_and_all_its_kernels(tmp_path: Path) -> None:

@@ -125,6 +125,81 @@ class LengthProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class PartTime:
+    """Kernels of attention that do one thing; `time_share` is of the attention of the axis.
+
+    `part` is `fused` (all of it in one kernel), `gemm`, `softmax`, `elementwise` (scale, mask,
+    dropout), `copy` (casts and layouts too) or `other`. `time_per_call_ns` is over forward calls.
+    """
+
+    part: str
+    kernels: int
+    time_ns: int
+    time_share: float | None
+    time_per_call_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AxisInside:
+    """What attention along one axis consists of; each call has its backward work with it.
+
+    `calls` are forward ones, null where none is known. `flops_per_call` is null where the sizes of
+    a call are not known.
+    """
+
+    axis: str | None
+    calls: int | None
+    kernels: int
+    time_ns: int
+    time_per_call_ns: int | None
+    flops_per_call: int | None
+    parts: tuple[PartTime, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisRatio:
+    """Temporal attention over spatial attention: number of calls, time, FLOPs, and time by part.
+
+    `kind` is null for all kinds, or `self`. `flops` is null where the sizes of a call are not
+    known. `parts` has those that spatial attention has.
+    """
+
+    kind: str | None
+    calls: float | None
+    time: float
+    time_per_call: float | None
+    flops: float | None
+    flops_per_call: float | None
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionInside:
+    """What attention consists of, most time first; `temporal_to_spatial` is empty without both."""
+
+    by_axis: tuple[AxisInside, ...] = ()
+    temporal_to_spatial: tuple[AxisRatio, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageLikeness:
+    """Whether a stage is like `prefill` or `decode`, null where lengths and intensity disagree.
+
+    The lengths are those of the self-attention in the middle of the stage's attention time.
+    `intensity` is the FLOPs a byte of the stage, `ridge` what balances the device's arithmetic, in
+    the type of most of the stage's, and its memory; null where unknown. `evidence` is one clause.
+    """
+
+    stage: str | None
+    like: str | None
+    query_length: int
+    key_length: int
+    intensity: float | None
+    ridge: float | None
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionResult:
     """Attention by call (in time order, the largest unless all are listed), axis, kind, length."""
 
@@ -136,3 +211,5 @@ class AttentionResult:
     sequence_lengths: tuple[SequenceLength, ...] = ()
     length_ratio: LengthRatio | None = None
     profile: tuple[LengthProfile, ...] = ()
+    inside: AttentionInside = AttentionInside()
+    likeness: tuple[StageLikeness, ...] = ()

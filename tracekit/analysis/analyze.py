@@ -71,6 +71,7 @@ def analyze_table(
         stages, warnings = with_true_steps(stages, beside.record.manifest)
     trace = _trace_info(table, None if beside is None else beside.pass_name)
     calls = call_table(table)
+    roof = roofline(table, trace.device_name, peaks or {})
     known = with_override(peaks_of(trace.device_name), peaks or {})
     fused = fused_calls(table.dur_ns, calls, known)
     idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit, fused)
@@ -83,9 +84,9 @@ def analyze_table(
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
-        attention=attention_times(table, calls, None if list_all else LISTED_CALLS),
+        attention=attention_times(table, calls, None if list_all else LISTED_CALLS, roof),
         idle=idle,
-        roofline=roofline(table, trace.device_name, peaks or {}),
+        roofline=roof,
         overlap=overlaps(table),
         what_if=bounds,
         advice=advice(bounds, idle, corrected),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracekit.analysis.attention_inside import attention_inside
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.analysis.call_table import CallTable, is_attention
 from tracekit.analysis.sequence_lengths import length_profiles, length_ratio, sequence_lengths
+from tracekit.analysis.stage_likeness import stage_likeness
 from tracekit.attention_results import AttentionCall
 from tracekit.classifying.call_columns import BACKENDS, DTYPES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import AttentionResult, AttentionShare
+from tracekit.roofline_results import Roofline
 from tracekit.trace import NULL, AnyArray, IntArray
 from tracekit.units import share_of
 
@@ -31,12 +34,16 @@ _SIZES = (
 
 
 def attention_times(
-    table: KernelTable, calls: CallTable, limit: int | None = LISTED_CALLS
+    table: KernelTable,
+    calls: CallTable,
+    limit: int | None = LISTED_CALLS,
+    roofline: Roofline | None = None,
 ) -> AttentionResult:
     """Return attention by call, axis, kind and length; what nothing tells is null.
 
     `calls` are those of the table. `limit` is how many are listed, those that take most time, null
-    for all; everything else counts all of them.
+    for all; everything else counts all of them. `roofline` tells the intensities of stages, where
+    it is known.
     """
     rows = np.flatnonzero(is_attention(table))
     return AttentionResult(
@@ -48,6 +55,8 @@ def attention_times(
         sequence_lengths=sequence_lengths(table, calls),
         length_ratio=length_ratio(table, calls),
         profile=length_profiles(table, calls),
+        inside=attention_inside(table, calls),
+        likeness=stage_likeness(table, calls, roofline),
     )
 
 

@@ -40,8 +40,9 @@ def costs_of(
 ) -> Costs:
     """Return the costs of each use of a call; `call` holds rows of `calls`.
 
-    `flops_causal` of a causal call is known where queries are as many as keys: query i has i keys,
-    L·(L + 1) / 2 in all. Elsewhere libraries differ in which keys the first query has.
+    `flops_causal` counts the keys that each query of a causal call has: the first i, S at most.
+    With m the smaller of L and S that is m·(m + 1) / 2 + (L - m)·S. Where L and S differ, libraries
+    differ in which keys the first query has, and it is known of PyTorch's own attention only.
     """
     sequences, length, keys, size = (
         column[call]
@@ -58,10 +59,9 @@ def costs_of(
     dense = _product(known, 2 * sequences, length, keys, of_keys * size + of_values * value)
     linear = _product(known, 2 * of_values, sequences, length + keys, size, value)
     flops = np.where(is_linear, linear, dense)
-    triangle = _product(
-        known & (length == keys), sequences, length, length + 1, of_keys * size + of_values * value
-    )
-    by_mask = np.where((causal == 1) & ~is_linear, triangle, NULL)
+    work = of_keys * size + of_values * value
+    by_mask = _triangle(known & (calls.is_top_left[call] | (length == keys)), calls, call, work)
+    by_mask = np.where((causal == 1) & ~is_linear, by_mask, NULL)
     each = _BYTES[calls.dtype[call]]
     heads, key_heads = calls.heads[call], calls.key_heads[call]
     shared = (key_heads > 0) & (heads > 0)
@@ -74,6 +74,16 @@ def costs_of(
         flops_causal=np.where(causal == 0, flops, by_mask),
         bytes=_product((flops != NULL) & (each > 0), of_values, tokens, size + value, each),
     )
+
+
+def _triangle(known: BoolArray, calls: AttentionCalls, call: IntArray, work: IntArray) -> IntArray:
+    """Return the FLOPs of causal calls; `work` is the size of what is multiplied for a pair."""
+    sequences = calls.sequences[call]
+    length, keys = calls.query_length[call], calls.key_length[call]
+    corner = np.minimum(length, keys)
+    within = _product(known, sequences, corner, corner + 1, work)
+    below = _product(known, 2 * sequences, length - corner, keys, work)
+    return np.where((within != NULL) & (below != NULL), within + below, NULL)
 
 
 def _product(known: BoolArray, *factors: IntArray) -> IntArray:

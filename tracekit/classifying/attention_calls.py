@@ -96,6 +96,7 @@ def attention_calls(linked: Linked, shapes: OpIndex) -> AttentionCalls:
         backend=call_backends(linked, op, is_written),
         dtype=call_dtypes(linked, op),
         causal=np.array([-1 if value is None else int(value) for value in causal], np.int8),
+        is_top_left=np.array([one.geometry.is_top_left for one in found], np.bool_),
         call=rows_within(linked, thread, start_ns, end_ns),
         **sizes,
     )

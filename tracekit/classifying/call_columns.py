@@ -42,8 +42,9 @@ class AttentionCalls:
     and `batch` and `heads` are known where an op tells them apart; `key_heads` are those of the
     keys where they differ, `head_size` is of queries and keys, `value_size` of values; sizes are
     `NULL` where unknown. `is_linear` says that there are no scores. `causal` is 1, 0, or -1 for
-    unknown. `backend` holds positions in `BACKENDS`, `dtype` in `DTYPES`, -1 where unknown.
-    `call` holds the call of each activity, -1 for none.
+    unknown; `is_top_left` says that query i of a causal call has the first i keys. `backend` holds
+    positions in `BACKENDS`, `dtype` in `DTYPES`, -1 where unknown. `call` holds the call of each
+    activity, -1 for none.
     """
 
     thread: CodeArray
@@ -61,6 +62,7 @@ class AttentionCalls:
     value_size: IntArray
     is_linear: BoolArray
     causal: SmallArray
+    is_top_left: BoolArray
     backend: SmallArray
     dtype: SmallArray
     call: IntArray

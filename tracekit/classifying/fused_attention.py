@@ -38,6 +38,8 @@ class Geometry:
     `sequences` is batch times heads; `batch` and `heads` are known where an op tells them apart.
     `is_linear` says that there are no scores: keys and values are summed over the tokens.
     `key_heads` are the heads of keys and values, `value_size` is the size of those of values.
+    `is_top_left` says that the first query of a causal call has the first key alone, however many
+    there are of either.
     """
 
     sequences: int | None
@@ -50,6 +52,7 @@ class Geometry:
     is_linear: bool = False
     key_heads: int | None = None
     value_size: int | None = None
+    is_top_left: bool = False
 
 
 def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
@@ -61,6 +64,8 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
         return None
     query, key = tensors[0], tensors[1]
     causal = _causal(shapes, op, plain)
+    # So says the documentation of PyTorch's scaled_dot_product_attention.
+    is_top_left = bool(causal) and namespace == "aten" and plain in _CAUSAL_ARGUMENT
     if len(query) > 4 and is_heads_first:
         query, key = _folded(query), _folded(key)
     if len(query) == 4:
@@ -76,10 +81,15 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             causal=causal,
             key_heads=key[heads],
             value_size=_value_size(tensors),
+            is_top_left=is_top_left,
         )
     if len(query) == 3 and is_heads_first:
-        size = _value_size(tensors)
-        return Geometry(query[0], query[1], key[1], query[2], causal=causal, value_size=size)
+        return Geometry(
+            *(query[0], query[1], key[1], query[2]),
+            causal=causal,
+            value_size=_value_size(tensors),
+            is_top_left=is_top_left,
+        )
     return _packed(tensors, causal) if len(query) == 3 else None
 
 
