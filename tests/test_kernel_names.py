@@ -27,6 +27,8 @@ _POINTWISE = f"{_ATEN}vectorized_elementwise_kernel<4, at::native::"
 _STRIDED = f"{_ATEN}elementwise_kernel<128, 4, at::native::gpu_kernel_impl_nocast<at::native::"
 
 KERNELS = [
+    (ELEMENTWISE, "cunn_SpatialSoftMaxForward<double, double, int, LogSoftMaxForwardEpilogue>()"),
+    (ELEMENTWISE, "softmax_warp_forward<c10::BFloat16, c10::BFloat16, float, 9, true, false>()"),
     (COMMUNICATION, "ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)"),
     (COMMUNICATION, "ncclKernel_SendRecv_RING_SIMPLE_Sum_int8_t(ncclWorkElem)"),
     (COMMUNICATION, "rcclGenericKernel<1, false>(ncclDevKernelArgsStorage<4096ul>)"),

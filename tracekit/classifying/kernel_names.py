@@ -293,6 +293,12 @@ _MEMORY = (
 )
 
 _ELEMENTWISE = (
+    _line(
+        ELEMENTWISE,
+        0.9,
+        "log-softmax, which makes probabilities of classes",
+        r"log_?soft_?max softmax_warp_(?:for|back)ward<(?:[^,<>]+,){4}\s*true",
+    ),
     _line(ELEMENTWISE, 0.4, "softmax, which most often serves an attention", r"soft_?max"),
     _line(
         ELEMENTWISE,
