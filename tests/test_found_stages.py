@@ -240,6 +240,19 @@ def test_a_prior_of_one_step_before_a_loop(tmp_path: Path) -> None:
     assert found(run.table(tmp_path)) == run.truth
 
 
+def test_a_step_that_takes_frames_in_chunks(tmp_path: Path) -> None:
+    net = ["sin", "cos", "gemm", "silu", "gemm", "conv", *RESNET * 10, "conv"]
+    run = Run().add(text_encoder(6), "text_encoder", grid=8)
+    for step in range(3):
+        run.add([*unet(), *scheduler()], "denoise", step)
+    for step in range(2):
+        for chunk in range(6):
+            run.add(net, "super_resolution", step, grid=256 if chunk < 5 else 128)
+        run.add(scheduler() * 2, "super_resolution", step)
+    table = run.table(tmp_path)
+    assert summary(table) == [("text_encoder", 0), ("denoise", 3), ("super_resolution", 2)]
+
+
 def test_a_first_token_that_fills_caches_is_a_step(tmp_path: Path) -> None:
     # Keys and values of the prompt are made with the first token, so it takes longer.
     run = Run().add(text_encoder(6), "text_encoder", grid=8)
