@@ -57,6 +57,12 @@ def vae() -> list[str]:
     return ["conv", *RESNET * 3, "upsample", "conv", *RESNET * 3, "groupnorm", "silu", "conv"]
 
 
+def decoder() -> list[str]:
+    """One with an attention block between its convolutions."""
+    block = ["norm", "gemm", "gemm", "gemm", "flash", "gemm", "add"]
+    return ["conv", *RESNET, *block, *RESNET * 6, "upsample", "conv", *RESNET * 3, "conv"]
+
+
 def token_pass(layers: int = 6) -> list[str]:
     return ["embed", "cos", "sin", *LAYER * layers, "norm", "gemm", "argmax"]
 

@@ -21,6 +21,8 @@ _OF_A_RUN: Final = 0.5
 """Share of a turn from which on a loop inside makes it a run, not a step."""
 _CALLS_OF_A_STEP: Final = 3
 _NEARLY_ALL: Final = 0.85
+_FEW_LAYERS: Final = 8
+"""Layers that no model does without: fewer are what a scheduler was taken for."""
 _FEW_CALLS: Final = 2
 
 
@@ -66,7 +68,16 @@ def _overlap(one: Loop, other: Loop) -> bool:
 
 
 def _within(loop: Loop, first: int, end: int) -> Loop:
-    starts = loop.starts[loop.starts >= first]
+    """Return the part of a loop in a part of a sequence; of a turn most of it is enough.
+
+    The last turn of the loop before it may reach into what the first turn begins with.
+    """
+    at = int(np.searchsorted(loop.starts, first))
+    starts = loop.starts[at:]
+    if at and first < loop.end:
+        turn_end = int(loop.bounds[at])
+        if turn_end - first >= _SAME_REGION * (turn_end - int(loop.starts[at - 1])):
+            starts = np.append(first, starts)
     return Loop(starts, min(loop.end, end))
 
 
@@ -131,14 +142,27 @@ def _joints_differ(sequence: RunSequence, inner: Loop, outer: Loop) -> bool:
 def _is_run(sequence: RunSequence, loop: Loop) -> bool:
     """Say whether each turn holds steps of its own, beside other work or in greater number.
 
-    A few passes that make up nearly a whole turn are one step: guidance in several calls.
+    Passes that make up nearly a whole turn are one step if they are a few, guidance in several
+    calls, or if they differ in size: frames in chunks, of which the last one is shorter.
     """
     first, end = int(loop.bounds[0]), int(loop.bounds[1])
     inner = _outermost(sequence, first, end, _LEAST_OF_A_RUN)
     if inner is None:
         return False
     share = (inner.end - inner.start) / (end - first)
-    if share < _NEARLY_ALL or len(inner) > _CALLS_OF_A_STEP:
+    if share < _NEARLY_ALL:
         return share >= _OF_A_RUN
+    if len(inner) > _CALLS_OF_A_STEP:
+        return not _is_in_chunks(sequence, inner, first, end)
     outside = np.append(sequence.rare[first : inner.start], sequence.rare[inner.end : end])
     return bool((outside == LOOK_UP).any())
+
+
+def _is_in_chunks(sequence: RunSequence, inner: Loop, first: int, end: int) -> bool:
+    """Say whether passes of several sizes are all that a turn does; those of tokens are not."""
+    layers = sequence.attends | sequence.is_conv | sequence.is_linear
+    beside = [slice(first, inner.start), slice(inner.end, end)]
+    if sum(np.count_nonzero(layers[part]) for part in beside) >= _FEW_LAYERS:
+        return False
+    looks_up = bool((sequence.rare[first:end] == LOOK_UP).any())
+    return not looks_up and len(split_by_size(sequence, inner)) > 1

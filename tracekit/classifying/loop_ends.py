@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
+from tracekit.classifying.sequence_names import picks_tokens
 from tracekit.linking.repetition import Loop, ended, likeness
 from tracekit.trace import IntArray
 
@@ -40,9 +41,7 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
     inside = anchors[(anchors >= loop.start) & (anchors < loop.end)]
     turn = np.searchsorted(loop.starts, inside, side="right") - 1
     offset = int(np.median(inside - loop.starts[turn]))
-    turned = slice(loop.end, loop.end + offset)
-    head = sequence.codes[loop.starts[-1] : loop.starts[-1] + offset]
-    goes_on = kind == LOOK_UP and offset > 0 and np.array_equal(sequence.codes[turned], head)
+    goes_on = kind == LOOK_UP and _begins_amid_a_pass(sequence, loop, offset)
     if goes_on or offset > _NEAR_THE_START[kind] * usual:
         starts = _in_a_row(anchors, loop, usual)
         if len(starts) < _FEWEST:
@@ -54,6 +53,19 @@ def with_true_starts(sequence: RunSequence, loop: Loop) -> Loop:
             # What the last turn lacks at its end stands before the first: inputs made ready.
             loop, offset = Loop(loop.starts - missing, loop.end), missing
     return _with_first(sequence, loop, anchors, offset)
+
+
+def _begins_amid_a_pass(sequence: RunSequence, loop: Loop, offset: int) -> bool:
+    """Say whether what stands before the look-up of a turn ends the pass before it.
+
+    Tokens are picked after a pass and looked up at the start of the next. What ends a pass also
+    stands after the last turn.
+    """
+    head = slice(loop.starts[-1], loop.starts[-1] + offset)
+    if picks_tokens(sequence, head):
+        return True
+    turned = sequence.codes[loop.end : loop.end + offset]
+    return offset > 0 and np.array_equal(turned, sequence.codes[head])
 
 
 def _once_a_turn(sequence: RunSequence, loop: Loop, kind: int) -> IntArray | None:

@@ -22,7 +22,7 @@ LEAST_INSIDE: Final = 0.3
 _CALLS_PER: Final = {UPDATE: 0.0, LOOK_UP: 1.0, SAMPLE: 1.0, TIME: 0.5, RARE: 8.0}
 """Attention calls that there must be for each time that a turn does something of the kind."""
 _CONVS: Final = 12
-"""Convolutions of a turn that need no attention beside them."""
+"""Convolutions of a turn for each time that it does something, with no attention beside them."""
 _TWICE: Final = 2
 _MANY: Final = 8
 """Attention calls of a turn that no layer has: other loops of the part may do the same."""
@@ -55,7 +55,7 @@ def is_pass(sequence: RunSequence, loop: Loop, part: slice, least: float = LEAST
             sequence, loop, part, 0.0 if calls >= _MANY and least <= LEAST_INSIDE else least
         )
         if _CALLS_PER[kind] * often <= calls
-        or (calls <= 1 and (often == 1 or (convs >= _CONVS and often <= _TWICE)))
+        or (calls <= 1 and (often == 1 or convs >= _CONVS * often))
     }
     if UPDATE in once:
         return True

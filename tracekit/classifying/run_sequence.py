@@ -14,6 +14,7 @@ from tracekit.categories import (
     ATTENTION,
     CODE_OF,
     CONV,
+    ELEMENTWISE,
     EMBEDDING,
     LINEAR,
     NORM,
@@ -41,6 +42,10 @@ _RARE: Final = re.compile(
 )
 _UPDATES: Final = re.compile(r"fused_?adam|FusedAdam|_fused_sgd|adam_?kernel|AdamFunctor|FusedSgd")
 _WAVES: Final = re.compile(r"(?:^|[_:])(?:sin|cos)(?:_kernel|_|$)")
+_ACTIVATES: Final = re.compile(r"(?:silu|gelu|mish|swish|relu|sigmoid|softplus)", re.IGNORECASE)
+_LAYERS: Final = [CODE_OF[category] for category in (LINEAR, CONV, NORM)]
+_PRODUCTS: Final = ("gemm", "softmax", "attention")
+_BESIDE: Final = re.compile(r"at::native|at_cuda_detail|elementwise_kernel")
 _FUNCTORS: Final = re.compile(r"\w*(?:[fF]unctor|_kernel_cuda|_kernel_impl)\w*")
 _TWO: Final = 2
 
@@ -51,8 +56,10 @@ class RunSequence:
 
     `rows` are rows of the kernel table. `codes` are equal for the same kind of work, whatever
     algorithm does it and however large it is; `exact` only where launch grids or shapes are equal
-    too (null where neither is known). `attends` marks where calls of attention begin; `rare` says
-    what a model does once a pass (`LOOK_UP`, `SAMPLE`, …), 0 for all other work.
+    too (null where neither is known). `attends` marks where calls of attention begin; `is_layer`
+    marks all work of layers, what is beside their products too; `rare` says
+    what a model does once a pass (`LOOK_UP`, `SAMPLE`, …), 0 for all other work; `activates` marks
+    activation functions.
     `phase` and `causal` are those of the table, `queries` the query length of a row's call.
     """
 
@@ -63,7 +70,9 @@ class RunSequence:
     is_conv: BoolArray
     is_linear: BoolArray
     is_norm: BoolArray
+    is_layer: BoolArray
     rare: SmallArray
+    activates: BoolArray
     phase: SmallArray
     causal: SmallArray
     queries: IntArray
@@ -90,16 +99,19 @@ def run_sequence(table: KernelTable) -> RunSequence:
         for at in first.tolist()
     ]
     category = table.category[rows]
+    multiplies = np.array([_multiplies(*one) for one in told], np.bool_)[which]
     attention = np.isin(category, [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]])
     return RunSequence(
         rows=rows,
         codes=_numbers(told, work_kind)[which],
         exact=_exact(table, rows, names),
-        attends=attention & ~np.append(False, attention[:-1]),
+        attends=_calls(attention, multiplies),
         is_conv=category == CODE_OF[CONV],
-        is_linear=category == CODE_OF[LINEAR],
+        is_linear=(category == CODE_OF[LINEAR]) & multiplies,
         is_norm=category == CODE_OF[NORM],
+        is_layer=np.isin(category, _LAYERS) | (attention & ~np.append(False, attention[:-1])),
         rare=_rare(told, which, category, table.phase[rows]),
+        activates=_named(told, _ACTIVATES)[which] & (category == CODE_OF[ELEMENTWISE]),
         phase=table.phase[rows],
         causal=table.causal[rows],
         queries=_of_calls(table)[rows],
@@ -115,6 +127,25 @@ def work_kind(name: str, activity: str) -> str:
     if kind == "pointwise":
         return " ".join([kind, *_FUNCTORS.findall(name)[:_TWO]])
     return name.split("<")[0] if kind == name and not is_triton_name(name) else kind
+
+
+@lru_cache(maxsize=1 << 16)
+def _multiplies(name: str, activity: str) -> bool:
+    """Say whether this may be the product that a layer is, not a copy or a sum beside it.
+
+    Of kernels alone a category is a guess, and what is beside a layer is easily taken for one.
+    """
+    if activity != "kernel":
+        return not activity
+    return kernel_kind(name, activity) in _PRODUCTS or not _BESIDE.search(name)
+
+
+def _calls(attention: BoolArray, multiplies: BoolArray) -> BoolArray:
+    """Return where calls of attention begin: stretches of its work that hold a product."""
+    begins = attention & ~np.append(False, attention[:-1])
+    number = np.cumsum(begins)
+    held = np.bincount(number[attention & multiplies], minlength=int(begins.sum()) + 1) > 0
+    return np.asarray(begins & held[number])
 
 
 def _in_order(table: KernelTable) -> IntArray:
@@ -153,6 +184,10 @@ def _numbers(told: list[tuple[str, str]], word: Callable[[str, str], str]) -> In
     return np.array([known.setdefault(word(*one), len(known)) for one in told], np.int64)
 
 
+def _named(told: list[tuple[str, str]], pattern: re.Pattern[str]) -> BoolArray:
+    return np.array([pattern.search(name) is not None for name, _ in told], np.bool_)
+
+
 def _rare(
     told: list[tuple[str, str]], which: IntArray, category: SmallArray, phase: SmallArray
 ) -> SmallArray:
@@ -160,7 +195,7 @@ def _rare(
     embeds = category == CODE_OF[EMBEDDING]
     looks_up = embeds & ~np.append(False, embeds[:-1])
     updates = phase == PHASES.index("optimizer")
-    updates |= np.array([_UPDATES.search(name) is not None for name, _ in told], np.bool_)[which]
+    updates |= _named(told, _UPDATES)[which]
     begins = updates & ~np.append(False, updates[:-1])
     found = np.where(looks_up, LOOK_UP, by_name)
     return np.where(updates, np.where(begins, UPDATE, 0), found).astype(np.int8)

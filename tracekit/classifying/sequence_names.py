@@ -8,15 +8,17 @@ from typing import Final
 import numpy as np
 
 from tracekit.classifying.parts import Part
-from tracekit.classifying.run_sequence import LOOK_UP, RunSequence
+from tracekit.classifying.run_sequence import LOOK_UP, SAMPLE, RunSequence
 from tracekit.linking.link import PHASES
 from tracekit.linking.repetition import Loop
-from tracekit.trace import NULL, BoolArray
+from tracekit.trace import NULL, BoolArray, IntArray
 
 LEAST_CONVS: Final = 8
 """Convolutions from which on work is that of a convolutional model."""
 LEAST_CALLS: Final = 2
 """Attention calls from which on work is that of a transformer."""
+PATCH_CONVS: Final = 2
+"""Convolutions in a row, without attention, up to which they only cut an image in patches."""
 
 _BACKWARD: Final = PHASES.index("backward")
 _TRAINS: Final = 0.1
@@ -41,19 +43,46 @@ def loop_name(sequence: RunSequence, loop: Loop) -> str:
     return "parallel_decode" if many else "decode"
 
 
-def with_super_resolution(sequence: RunSequence, parts: list[Part]) -> list[Part]:
-    """Name the convolutional denoisers of a cascade: those after the first refine its image."""
-    found = []
-    first: Part | None = None
-    for part in parts:
-        if part.name != "denoise" or part.starts is None:
-            found.append(part)
-            continue
-        first = part if first is None else first
-        is_other = part is not first and (part.model is None or part.model != first.model)
-        refines = is_other and is_unet(sequence, Loop(part.starts, part.end))
-        found.append(replace(part, name="super_resolution") if refines else part)
+def with_cascade(sequence: RunSequence, parts: list[Part]) -> list[Part]:
+    """Name the denoisers of a cascade: convolutional ones after the first refine its image.
+
+    One that does not convolve at all, not even to cut patches, before the first that does, works
+    on no image: it is the prior that makes the condition.
+    """
+    found = list(parts)
+    steps = [at for at, part in enumerate(parts) if part.name == "denoise"]
+    steps = [at for at in steps if parts[at].starts is not None]
+    nets = [at for at in steps if is_unet(sequence, _loop_of(parts[at]))]
+    for at in steps:
+        inside = slice(parts[at].first, parts[at].end)
+        if nets and at < nets[0] and not sequence.is_conv[inside].any():
+            found[at] = replace(parts[at], name="prior")
+    others = [at for at in steps if found[at].name == "denoise"]
+    for at in others[1:]:
+        first, part = parts[others[0]], parts[at]
+        if at in nets and (part.model is None or part.model != first.model):
+            found[at] = replace(part, name="super_resolution")
     return found
+
+
+def with_decoded_tokens(sequence: RunSequence, parts: list[Part]) -> list[Part]:
+    """Name what follows a loop of tokens and looks up what these stand for: their decoder.
+
+    What convolves after it works on the image that it made.
+    """
+    found = list(parts)
+    for at, part in enumerate(parts):
+        inside = slice(part.first, part.end)
+        if part.name == "after" and looks_up(sequence, inside) and not is_causal(sequence, inside):
+            found[at] = replace(part, name="vae_decode")
+        elif part.name == "vae_decode" and any(one.name == "vae_decode" for one in found[:at]):
+            found[at] = replace(part, name="super_resolution")
+    return found
+
+
+def _loop_of(part: Part) -> Loop:
+    starts = np.array([part.first]) if part.starts is None else part.starts
+    return Loop(starts, part.end)
 
 
 def trains(sequence: RunSequence, inside: slice) -> bool:
@@ -85,14 +114,27 @@ def looks_up(sequence: RunSequence, inside: slice) -> bool:
     return bool((sequence.rare[inside] == LOOK_UP).any())
 
 
+def picks_tokens(sequence: RunSequence, inside: slice) -> bool:
+    """Say whether tokens are drawn or picked: by scores that a projection made right before.
+
+    What a text encoder picks comes after its last norm: the place where a prompt ends.
+    """
+    picks = np.flatnonzero(sequence.rare[inside] == SAMPLE)
+    known = layers(sequence, inside)
+    before = np.searchsorted(known, picks) - 1
+    projects = sequence.is_linear[inside][known[before[before >= 0]]]
+    return bool(projects.any())
+
+
 def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: str | None) -> str:
     """Return the name of a stage beside loops by what it does: `then` names the loop after it."""
     convs = np.count_nonzero(sequence.is_conv[inside])
     calls = np.count_nonzero(sequence.attends[inside])
+    cuts_patches = len(begins(sequence.is_conv[inside])) <= PATCH_CONVS
     has_tokens = looks_up(sequence, inside)
     if then == "decode" and has_tokens and is_causal(sequence, inside):
         return "prefill"
-    if convs >= LEAST_CONVS and convs >= calls:
+    if convs >= LEAST_CONVS and convs >= calls and not (cuts_patches and calls >= LEAST_CALLS):
         return "vae_encode" if is_first else "vae_decode"
     if then is not None and calls >= LEAST_CALLS and convs:
         return "image_encoder"
@@ -103,7 +145,12 @@ def name_beside(sequence: RunSequence, inside: slice, *, is_first: bool, then: s
     return "before" if is_first else "between"
 
 
-def works(sequence: RunSequence, inside: slice) -> BoolArray:
-    """Return which activities are of layers."""
-    layers = sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.is_norm[inside]
-    return np.asarray(layers | sequence.attends[inside])
+def layers(sequence: RunSequence, inside: slice) -> IntArray:
+    """Return where layers stand, as places in the part: products, convolutions and norms."""
+    products = sequence.is_linear[inside] | sequence.is_conv[inside] | sequence.attends[inside]
+    return np.flatnonzero(products | sequence.is_norm[inside])
+
+
+def begins(flags: BoolArray) -> IntArray:
+    """Return where stretches of flags begin; one layer may take several kernels."""
+    return np.flatnonzero(flags & ~np.append(False, flags[:-1]))

@@ -8,29 +8,33 @@ from typing import Final
 
 import numpy as np
 
+from tracekit.classifying.decoder_tails import (
+    decoder_tail,
+    tail_after_step,
+    tail_after_transformer,
+)
 from tracekit.classifying.loop_choice import runs_of
+from tracekit.classifying.model_changes import model_starts
 from tracekit.classifying.parts import Part, numbered_parts
-from tracekit.classifying.run_sequence import LOOK_UP, SAMPLE, TIME, RunSequence
+from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
 from tracekit.classifying.sequence_names import (
-    LEAST_CALLS,
-    LEAST_CONVS,
     is_causal,
     looks_up,
     loop_name,
     name_beside,
+    picks_tokens,
     queries_many,
     trains,
-    with_super_resolution,
-    works,
+    with_cascade,
+    with_decoded_tokens,
 )
-from tracekit.linking.repetition import Loop, likeness, repeated_share
+from tracekit.linking.repetition import Loop, likeness
 
-_VAE_LINEARS, _VAE_CALLS = 4, 1
-"""Layers and attention calls of a decoder of images: those of its one attention block."""
 _LEAST_WORK: Final = 8
 """Layers from which on work without any loop is a stage."""
-_LEAST_REPEATED: Final = 0.6
+_UNKNOWN: Final = ("before", "between", "after")
 _LIKE_A_TOKEN: Final = 0.5
+_ENCODERS: Final = {"text_encoder", "image_encoder", "vae_encode"}
 _ENCODER_PASSES: Final = 3
 """Passes up to which a loop before others encodes prompts, one after another."""
 
@@ -43,7 +47,7 @@ def sequence_parts(sequence: RunSequence) -> list[Part]:
     """
     parts: list[Part] = []
     for first, end, loops in runs_of(sequence):
-        steps = [loop for loop in loops if not _encodes(sequence, loop, (first, end))]
+        steps = [loop for loop in loops if not _encodes(sequence, loop, loops, end)]
         parts.extend(numbered_parts(sequence, _run_parts(sequence, (first, end), steps)))
     return parts
 
@@ -57,23 +61,32 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
     for at, (loop, name) in enumerate(zip(loops, names, strict=True)):
         following = names[at] if len(loop) > 1 else None
         beside = _beside(sequence, (before, loop.start), is_first=at == 0, then=following)
-        found.extend(_with_prompt(sequence, beside, loop) if following == "decode" else beside)
+        if following == "decode":
+            beside, loop = _with_prompt(sequence, beside, loop)
         starts = None if name == "prefill" else loop.starts
-        found.append(Part(name, loop.start, loop.end, starts))
+        found.extend([*beside, Part(name, loop.start, loop.end, starts)])
         before = loop.end
-    found.extend(_beside(sequence, (before, span[1]), is_first=False, then=None))
-    return with_super_resolution(sequence, found)
+    after = _beside(sequence, (before, span[1]), is_first=False, then=None)
+    if names[-1] in ("decode", "parallel_decode"):
+        after = with_decoded_tokens(sequence, after)
+    found.extend(after)
+    return with_cascade(sequence, found)
 
 
-def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> list[Part]:
-    """Name the part right before a loop of tokens that is much like one of them."""
+def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> tuple[list[Part], Loop]:
+    """Name the part right before a loop of tokens that is much like one of them.
+
+    If it asks for one query a sequence it is the first token, which fills caches.
+    """
     if not beside:
-        return beside
+        return beside, loop
     last = beside[-1]
     bounds = np.array([last.first, loop.start, int(loop.bounds[1])])
     if likeness(sequence.codes, bounds)[0] < _LIKE_A_TOKEN:
-        return beside
-    return [*beside[:-1], replace(last, name="prefill")]
+        return beside, loop
+    if queries_many(sequence, slice(last.first, last.end)) is False:
+        return beside[:-1], Loop(np.append(last.first, loop.starts), loop.end)
+    return [*beside[:-1], replace(last, name="prefill")], loop
 
 
 def _loop_names(sequence: RunSequence, loops: list[Loop]) -> list[str]:
@@ -85,20 +98,36 @@ def _loop_names(sequence: RunSequence, loops: list[Loop]) -> list[str]:
     return names
 
 
-def _encodes(sequence: RunSequence, loop: Loop, span: tuple[int, int]) -> bool:
-    """Say whether a loop is a few prompts being encoded, before most of a run."""
+def _encodes(sequence: RunSequence, loop: Loop, loops: list[Loop], end: int) -> bool:
+    """Say whether a loop is a few prompts being encoded: for guidance, with one text and another.
+
+    It looks up tokens, but picks none, and what follows is another model: a loop of other passes,
+    or the time is told. How much of the run it is says nothing, since a run may be traced for a
+    few steps.
+    """
     return (
         len(loop) <= _ENCODER_PASSES
-        and loop.end - span[0] < (span[1] - span[0]) / 2
         and loop_name(sequence, loop) in ("decode", "parallel_decode")
-        and not (sequence.rare[loop.start : loop.end] == SAMPLE).any()
+        and not picks_tokens(sequence, slice(loop.start, loop.end))
+        and _is_before_others(sequence, loop, loops, end)
     )
+
+
+def _is_before_others(sequence: RunSequence, loop: Loop, loops: list[Loop], end: int) -> bool:
+    following = [other for other in loops if other.start >= loop.end]
+    if not following:
+        return bool((sequence.rare[loop.end : end] == TIME).any())
+    other = following[0]
+    turns = [slice(int(one.bounds[0]), int(one.bounds[1])) for one in (loop, other)]
+    codes = [sequence.codes[turn] for turn in turns]
+    bounds = np.array([0, len(codes[0]), len(codes[0]) + len(codes[1])])
+    return bool(likeness(np.concatenate(codes), bounds)[0] < _LIKE_A_TOKEN)
 
 
 def _without_loop(sequence: RunSequence, first: int, end: int) -> list[Part]:
     """Return the one stage of work without a loop, or those of a run of one step."""
     inside = slice(first, end)
-    if np.count_nonzero(works(sequence, inside)) < _LEAST_WORK:
+    if np.count_nonzero(sequence.is_layer[inside]) < _LEAST_WORK:
         return []
     if trains(sequence, inside):
         return [Part("train", first, end)]
@@ -112,84 +141,58 @@ def _without_loop(sequence: RunSequence, first: int, end: int) -> list[Part]:
 
 
 def _of_one_step(sequence: RunSequence, first: int, end: int) -> list[Part]:
-    """Return text encoder, step and decoder where a run has one step, else nothing."""
-    time = np.flatnonzero(sequence.rare[first:end] == TIME)
-    if not len(time):
-        return []
-    at = first + int(time[0])
-    before, after = slice(first, at), slice(at, end)
-    encodes = looks_up(sequence, before) and not sequence.is_conv[before].any()
-    calls = [np.count_nonzero(sequence.attends[inside]) for inside in (before, after)]
-    if not encodes or min(calls) < LEAST_CALLS or not sequence.is_conv[after].any():
-        return []
-    tail = _decoder_tail(sequence, at, end)
-    text = _beside(sequence, (first, at), is_first=True, then="denoise")
-    step = Part("denoise", at, tail, np.array([at]))
-    return [*text, step, *_beside(sequence, (tail, end), is_first=False, then=None)]
-
-
-def _decoder_tail(sequence: RunSequence, first: int, end: int) -> int:
-    """Return where the longest end begins that convolves and has one attention block at most."""
-    linear = np.cumsum(sequence.is_linear[first:end][::-1])
-    calls = np.cumsum(sequence.attends[first:end][::-1])
-    convs = np.cumsum(sequence.is_conv[first:end][::-1])
-    length = int(np.count_nonzero((linear <= _VAE_LINEARS) & (calls <= _VAE_CALLS)))
-    if not length or convs[length - 1] < LEAST_CONVS:
-        return end
-    return end - length
-
-
-def _tail_after_transformer(sequence: RunSequence, first: int, end: int) -> int:
-    """Return where convolutions follow a transformer (an image's two encoders), else the end."""
-    tail = _decoder_tail(sequence, first, end)
-    calls = np.count_nonzero(sequence.attends[first:tail])
-    convs = np.count_nonzero(sequence.is_conv[first:tail])
-    return tail if calls >= LEAST_CALLS and convs < LEAST_CONVS else end
+    """Return encoders, step and decoder where a run has one step, else nothing."""
+    parts = _beside(sequence, (first, end), is_first=True, then=None)
+    names = [part.name for part in parts]
+    steps = [at for at, part in enumerate(parts) if part.starts is not None]
+    return parts if steps and set(names[: steps[0]]) & _ENCODERS else []
 
 
 def _beside(
     sequence: RunSequence, span: tuple[int, int], *, is_first: bool, then: str | None
 ) -> list[Part]:
-    """Return the stages of what stands before, between or after loops.
+    """Return the stages of what stands before, between or after loops, or without any.
 
-    Each model that looks up tokens begins a part; what comes before the first layer and after the
-    last one of a part belongs to none.
+    Each pass of a model is a part; what comes before the first layer and after the last one of a
+    part belongs to none. A denoiser's pass is a step, and the scheduler's work is its own.
     """
-    first, end = span
-    models = [first, *_text_starts(sequence, first, end), end]
-    cuts = {*models, *(_tail_after_transformer(sequence, *part) for part in pairwise(models))}
-    found = []
-    for low, high in pairwise(sorted(cuts)):
+    found: list[Part] = []
+    pieces = _pieces(sequence, *span)
+    steps = [at for at, (_, _, is_step) in enumerate(pieces) if is_step]
+    for at, (low, high, is_step) in enumerate(pieces):
         inside = slice(low, high)
-        layers = np.flatnonzero(works(sequence, inside))
+        layers = np.flatnonzero(sequence.is_layer[inside])
         if not len(layers):
             continue
-        name = name_beside(sequence, inside, is_first=is_first, then=then)
+        if is_step:
+            is_last = at + 1 == len(pieces)
+            stop = low + int(layers[-1]) + 1 if is_last else high
+            found.append(Part("denoise", low, stop, np.array([low])))
+            continue
+        following = "denoise" if any(step > at for step in steps) else then
+        leads = is_first and not any(step < at for step in steps)
+        name = name_beside(sequence, inside, is_first=leads, then=following)
+        if name in _UNKNOWN and len(layers) < _LEAST_WORK:
+            continue
         starts = low if sequence.rare[low] == LOOK_UP else low + int(layers[0])
         found.append(Part(name, starts, low + int(layers[-1]) + 1))
     return found
 
 
-def _text_starts(sequence: RunSequence, first: int, end: int) -> list[int]:
-    """Return where models begin that look up tokens: after all layers of the one before.
+def _pieces(sequence: RunSequence, first: int, end: int) -> list[tuple[int, int, bool]]:
+    """Return the bounds of each model's pass, and whether it is a denoiser's.
 
-    Relative positions are looked up too, right before the scores are made of them.
+    A decoder may be of the sizes of an encoder before it, so models are told apart without it.
     """
-    starts = np.flatnonzero(sequence.rare[first:end] == LOOK_UP) + first
-    calls = np.concatenate([[0], np.cumsum(sequence.attends[first:end])])
-    found: list[int] = []
-    attends = np.flatnonzero(sequence.attends[first:end]) + first
-    for at in starts.tolist():
-        if calls[-1] - calls[at - first] < LEAST_CALLS:
-            break
-        following = attends[np.searchsorted(attends, at)]
-        if not sequence.is_linear[at:following].any():
-            continue
-        since = found[-1] if found else at
-        has_layers = (
-            calls[at - first] - calls[since - first] >= LEAST_CALLS
-            and repeated_share(sequence.codes[since:at]) >= _LEAST_REPEATED
-        )
-        if not found or has_layers:
-            found.append(at)
-    return found
+    tail = decoder_tail(sequence, first, end)
+    starts = model_starts(sequence, first, tail)
+    if starts and starts[-1].is_told_time:
+        tail = tail_after_step(sequence, starts[-1].place, tail, end)
+    else:
+        tail = end
+        starts = model_starts(sequence, first, end)
+    steps = {start.place for start in starts if start.is_told_time}
+    models = sorted({first, *(start.place for start in starts), tail, end})
+    parts = [(low, high) for low, high in pairwise(models) if low not in steps]
+    cuts = sorted({*models, *(tail_after_transformer(sequence, *part) for part in parts)})
+    return [(low, high, low in steps) for low, high in pairwise(cuts)]

@@ -153,6 +153,16 @@ def _score(codes: IntArray, loop: Loop) -> float:
     return float(2 * (shared[0] + shared.sum()) - (loop.end - loop.start))
 
 
+def known_from(codes: IntArray, first: int, place: int, end: int) -> int:
+    """Return from where on, at the earliest, what stands before a place mostly stands after it too.
+
+    It is runs of four elements between `first` and `place` that come again between it and `end`.
+    """
+    width = min(end, place + _GRAM - 1) - first
+    runs, later = _grams(codes[first : first + width]), _grams(codes[place:end])
+    return place - reach(np.isin(runs[: place - first], later)[::-1])
+
+
 def repeated_share(codes: IntArray) -> float:
     """Return the share of a sequence that is in runs of four elements which it holds again."""
     if not len(codes):
@@ -261,7 +271,7 @@ def _fitted(codes: IntArray, starts: IntArray, end: int) -> Loop:
     turn = int(starts[1] - starts[0])
     most = min(int(starts[0]), int(_WHOLE * turn))
     before = codes[starts[0] - most : starts[0]]
-    earlier = _reach((before == codes[starts[0] - most + turn : starts[0] + turn])[::-1])
+    earlier = reach((before == codes[starts[0] - most + turn : starts[0] + turn])[::-1])
     return ended(codes, Loop(starts - earlier, end))
 
 
@@ -270,7 +280,7 @@ def ended(codes: IntArray, loop: Loop) -> Loop:
     starts, turn = loop.starts, int(loop.starts[-1] - loop.starts[-2])
     most = max(0, min(len(codes), int(starts[-1]) + turn) - loop.end)
     ahead = codes[loop.end : loop.end + most]
-    later = _reach(ahead == codes[loop.end - turn : loop.end - turn + most])
+    later = reach(ahead == codes[loop.end - turn : loop.end - turn + most])
     return _ended_alike(codes, Loop(starts, loop.end + later))
 
 
@@ -292,7 +302,7 @@ def _ended_alike(codes: IntArray, loop: Loop) -> Loop:
     return loop
 
 
-def _reach(equal: BoolArray) -> int:
+def reach(equal: BoolArray) -> int:
     """Return how far a stretch of mostly equal elements goes."""
     if not len(equal):
         return 0
