@@ -76,6 +76,7 @@ def _outside_library(rule: OpRule | None) -> OpRule | None:
     return rule
 
 
+@lru_cache(maxsize=1 << 16)
 def plain_op_name(name: str) -> tuple[str, str]:
     """Split an op's name into its namespace and its plain form, both in lower case.
 

@@ -13,6 +13,12 @@ from tracekit.labels import AXES
 
 _SPATIAL: Final = AXES.index("spatial")
 _BOTH: Final = AXES.index("spatio-temporal")
+_SHUFFLE: Final = "pixel_shuffle"
+_SUM: Final = "add"
+LAYING_OUT: Final = frozenset({"clone", "contiguous", "copy", "reshape", _SHUFFLE, _SUM})
+"""Plain names of ops that may lay out tokens, or give rows and columns positions."""
+
+_IMAGE_RANK: Final = 4
 _LEAST_RANK: Final = 6
 """Batch, rows, columns, both sides of a patch, channels: fewer dimensions hold no patches."""
 
@@ -43,6 +49,31 @@ class Layout:
             if tokens - spare in self.videos:
                 return _BOTH
         return None
+
+
+def layout_of(plain: str, tensors: tuple[Shape, ...]) -> Layout | None:
+    """Return the layout that an op of `LAYING_OUT` makes or takes, null if none."""
+    if plain == _SUM:
+        return _outer_sum(tensors)
+    dimensions = tensors[-1] if tensors else ()
+    if plain == _SHUFFLE and len(dimensions) == _IMAGE_RANK:
+        return Layout(images=frozenset({prod(dimensions[2:])}))
+    return patch_layout(dimensions)
+
+
+def _outer_sum(tensors: tuple[Shape, ...]) -> Layout | None:
+    """Return the grid of which rows and columns have positions of their own that are added up.
+
+    One tensor is of (…, rows, 1, channels), the other of (…, 1, columns, channels).
+    """
+    if len(tensors) != 2 or len(tensors[0]) != len(tensors[1]) or len(tensors[0]) < 3:
+        return None
+    one, other = tensors
+    sides = max(one[-3], other[-3]), max(one[-2], other[-2])
+    is_crossed = one[-2] == other[-3] == 1 or one[-3] == other[-2] == 1
+    is_table = one[-1] == other[-1] > 1 and prod(one[:-3]) == prod(other[:-3]) == 1
+    is_grid = is_crossed and is_table and min(sides) > 1 and prod(sides) >= LEAST_TOKENS
+    return Layout(images=frozenset({prod(sides)})) if is_grid else None
 
 
 def patch_layout(dimensions: Shape) -> Layout | None:

@@ -20,8 +20,15 @@ from tracekit.classifying.convolutions import Convolution
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
-from tracekit.classifying.patch_layouts import LEAST_TOKENS, Layout, frames_of_patches, patch_layout
+from tracekit.classifying.patch_layouts import (
+    LAYING_OUT,
+    LEAST_TOKENS,
+    Layout,
+    frames_of_patches,
+    layout_of,
+)
 from tracekit.labels import AXES, KINDS
+from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
 
@@ -29,9 +36,6 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
     AXES.index(axis) for axis in ("sequence", "spatial", "temporal", "spatio-temporal")
 )
 _CROSS: Final = KINDS.index("cross")
-_SHUFFLE: Final = "pixel_shuffle"
-_SUM: Final = "add"
-_LAYOUTS: Final = frozenset({"clone", "contiguous", "copy", "reshape", _SHUFFLE, _SUM})
 _LOOKUPS: Final = frozenset({"embedding"})
 _EXTRA_TOKENS: Final = 8
 _LEAST_GROWTH: Final = 4
@@ -71,10 +75,21 @@ class TokenGrids:
     ) -> None:
         self._linked, self._index, self._calls, self._layers = linked, index, calls, layers
         self._start_ns = linked.trace.ops.start_ns
-        self._known: dict[tuple[bool, Shape], Layout | None] = {}
-        copies = named_tops(linked, index, _LAYOUTS)
-        is_layout = [self._layout(row) is not None for row in copies.tolist()]
-        self._layouts = by_thread(linked, copies[np.array(is_layout, np.bool_)])
+        copies = named_tops(linked, index, LAYING_OUT)
+        columns = linked.trace.ops.name[copies], linked.trace.ops.input_dims[copies]
+        first, group = distinct_rows(tuple(column.astype(np.int64) for column in columns))
+        distinct = copies[first].tolist()
+        names = [linked.trace.text(int(linked.trace.ops.name[row])) or "" for row in distinct]
+        taken = [index.tensors(row) for row in distinct]
+        layouts = [
+            layout_of(plain_op_name(name)[1], tensors)
+            for name, tensors in zip(names, taken, strict=True)
+        ]
+        self._frames = {found for one in taken if one and (found := frames_of_patches(one[-1]))}
+        codes = zip(*(column[first].tolist() for column in columns), strict=True)
+        self._known = dict(zip(codes, layouts, strict=True))
+        is_layout = np.array([layout is not None for layout in layouts], np.bool_)
+        self._layouts = by_thread(linked, copies[is_layout[group]])
         lookups = named_tops(linked, index, _LOOKUPS)
         is_text = [self._may_be_text(row) for row in lookups.tolist()]
         self._lookups = by_thread(linked, lookups)
@@ -97,21 +112,11 @@ class TokenGrids:
 
     def frames(self) -> frozenset[tuple[int, int]]:
         """Return the images that patches of videos are cut out of: how many, and their patches."""
-        cut = (frames_of_patches(dimensions) for _, dimensions in self._known)
-        return frozenset(frames for frames in cut if frames is not None)
+        return frozenset(self._frames)
 
     def _layout(self, row: int) -> Layout | None:
-        name = self._linked.trace.text(int(self._linked.trace.ops.name[row])) or ""
-        tensors = self._index.tensors(row)
-        dimensions = tensors[-1] if tensors else ()
-        key = plain_op_name(name)[1] == _SHUFFLE, dimensions
-        if plain_op_name(name)[1] == _SUM:
-            return _outer_sum(tensors)
-        if key not in self._known:
-            is_shuffle = key[0] and len(dimensions) == 4
-            shuffled = Layout(frozenset({prod(dimensions[2:])})) if is_shuffle else None
-            self._known[key] = shuffled or patch_layout(dimensions)
-        return self._known[key]
+        ops = self._linked.trace.ops
+        return self._known[int(ops.name[row]), int(ops.input_dims[row])]
 
     def _may_be_text(self, row: int) -> bool:
         """Say whether a lookup is of tokens, not of positions, biases, classes or a time."""
@@ -298,21 +303,6 @@ class TokenGrids:
                 if is_lower or (since_ns is not None and calls.start_ns[these[0]] > since_ns):
                     axis[these] = _SPATIAL
                     told.setdefault(length, int(calls.start_ns[these[0]]))
-
-
-def _outer_sum(tensors: tuple[Shape, ...]) -> Layout | None:
-    """Return the grid of which rows and columns have positions of their own that are added up.
-
-    One tensor is of (…, rows, 1, channels), the other of (…, 1, columns, channels).
-    """
-    if len(tensors) != 2 or len(tensors[0]) != len(tensors[1]) or len(tensors[0]) < 3:
-        return None
-    one, other = tensors
-    sides = max(one[-3], other[-3]), max(one[-2], other[-2])
-    is_crossed = one[-2] == other[-3] == 1 or one[-3] == other[-2] == 1
-    is_table = one[-1] == other[-1] > 1 and prod(one[:-3]) == prod(other[:-3]) == 1
-    is_grid = is_crossed and is_table and min(sides) > 1 and prod(sides) >= LEAST_TOKENS
-    return Layout(images=frozenset({prod(sides)})) if is_grid else None
 
 
 def copy_to_recomputed(calls: AttentionCalls, rows: IntArray, axis: SmallArray) -> None:
