@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracekit.reports.names import clean
 from tracekit.reports.sentences import plural
-from tracekit.units import MISSING, format_count, format_ns, format_share
+from tracekit.units import MISSING, format_count, format_intensity, format_ns, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,12 +127,21 @@ def _multiple(value: float) -> str:
     return f"{value:.2f}x" if value >= 0.095 else f"{value:.2g}x"
 
 
-def likeness_lines(attention: AttentionResult) -> list[str]:
-    """Return one sentence a stage on whether it is like prefill or like decoding, and why."""
-    names = {"prefill": "Like LLM prefill", "decode": "Like LLM decoding"}
+LIKENESS_HEADERS: Final = ("Stage", "Like an LLM's", "Queries", "Keys", "FLOP/B", "Balanced at")
+
+
+def likeness_rows(attention: AttentionResult) -> list[tuple[str, ...]]:
+    """Return a row a stage on whether it is like prefill or like decoding, and why."""
+    names = {"prefill": "prefill", "decode": "decoding"}
     return [
-        f"{names.get(row.like or '', 'Between LLM prefill and decoding')}: "
-        f"{WHOLE_RUN if row.stage is None else clean(row.stage)} ({clean(row.evidence)})."
+        (
+            WHOLE_RUN if row.stage is None else clean(row.stage),
+            names.get(row.like or "", "neither"),
+            format_count(row.query_length),
+            format_count(row.key_length),
+            format_intensity(row.intensity),
+            format_intensity(row.ridge),
+        )
         for row in attention.likeness
     ]
 

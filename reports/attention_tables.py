@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tracekit.reports.attention_cells import (
+    LIKENESS_HEADERS,
     SHARE_HEADERS,
     inside_rows,
-    likeness_lines,
+    likeness_rows,
     profile_lines,
     share_rows,
     temporal_to_spatial,
@@ -77,10 +78,14 @@ def profile_table(profiles: Sequence[LengthProfile], width: int) -> Table | None
     return drawn
 
 
-def likeness(attention: AttentionResult) -> RenderableType | None:
+def likeness_table(attention: AttentionResult) -> Table | None:
     """Return a line a stage on whether it is like prefill or like decoding."""
-    lines = likeness_lines(attention)
-    shown = [Text(line) for line in lines[:_MOST_PROFILES]]
-    if len(lines) > _MOST_PROFILES:
-        shown.append(Text(f"… and {len(lines) - _MOST_PROFILES} more", DIM))
-    return Group(*shown) if shown else None
+    rows = likeness_rows(attention)
+    if not rows:
+        return None
+    drawn = table(*LIKENESS_HEADERS, wide=(0,), left=(1,))
+    for name, *cells in rows[:_MOST_PROFILES]:
+        drawn.add_row(Fitted(name), *cells)
+    if len(rows) > _MOST_PROFILES:
+        drawn.add_row(Text(f"… and {len(rows) - _MOST_PROFILES} more", DIM))
+    return drawn

@@ -59,6 +59,7 @@ def culprits(rows: Sequence[Blame], idle_ns: int, most: int) -> list[Culprit]:
     return [
         Culprit(who, cause, stage, time_ns, share_of(time_ns, idle_ns))
         for (who, cause, stage), time_ns in largest
+        if time_ns
     ]
 
 

@@ -146,13 +146,14 @@ def _attention(attention: AttentionResult, basis: Basis) -> list[str]:
         parts = _table(named, "l" + "r" * (len(named) - 1), body)
     profiles = attention_cells.profile_lines(attention.profile, _LINE_WIDTH)[:_MOST_PROFILES]
     lines = [(escape(one.name), code(one.line), one.tokens, one.over) for one in profiles]
-    likeness = attention_cells.likeness_lines(attention)[:_MOST_PROFILES]
+    likeness = attention_cells.likeness_rows(attention)[:_MOST_PROFILES]
+    phases = ((escape(name), *numbers) for name, *numbers in likeness)
     return [
         shares + (f"\n\n… and {more} more lengths" if more else ""),
         parts,
         escape(attention_cells.temporal_to_spatial(attention) or ""),
         _table(("Sequence length", "", "Tokens", ""), "llrl", lines),
-        "\n".join(f"- {escape(line)}" for line in likeness),
+        _table(attention_cells.LIKENESS_HEADERS, "llrrrr", phases),
     ]
 
 

@@ -12,7 +12,7 @@ from tracekit.reports import sentences
 from tracekit.reports.attention_tables import (
     attention_table,
     inside_table,
-    likeness,
+    likeness_table,
     profile_table,
 )
 from tracekit.reports.console import BOLD, DIM, NARROWEST, NOTE, draw, table
@@ -65,7 +65,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         inside_table(result.attention),
         roofline_table(result.roofline),
         profile_table(result.attention.profile, width),
-        likeness(result.attention),
+        likeness_table(result.attention),
         kernels_table(result.top_kernels, basis),
         _evidence(result),
         causes_table(result, width),

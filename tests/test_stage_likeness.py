@@ -12,7 +12,7 @@ from test_attention_costs import analysis, typed
 import tracekit
 from tracekit.analysis.stage_likeness import _like
 from tracekit.attention_results import StageLikeness
-from tracekit.reports.attention_cells import likeness_lines
+from tracekit.reports.attention_cells import likeness_rows
 from tracekit.results import AttentionResult
 
 RUNS = Path(__file__).parent.parent / "examples" / "runs"
@@ -61,7 +61,8 @@ def test_stages_in_order_with_their_evidence(tmp_path: Path) -> None:
     for name, queries in (("prefill", 512), ("decode", 1)):
         start = 100 * program.count
         for _ in range(2):
-            gemm(program, queries)
+            for _ in range(3):
+                gemm(program, queries)
             typed(program, [1, 8, queries, 64], *[[1, 8, 513, 64]] * 2)
             gemm(program, queries)
         program.b.annotation(f"tk1|stage|{name}|", start, 100 * program.count - start)
@@ -119,12 +120,12 @@ def test_diffusion_is_like_prefill() -> None:
     assert rows["denoise"].ridge == pytest.approx(206.1, abs=0.1)
 
 
-def test_the_sentences() -> None:
+def test_the_rows() -> None:
     rows = (
         StageLikeness("a|b", "decode", 1, 9, None, None, "1 query at once on 9 keys"),
         StageLikeness(None, None, 64, 64, 1.0, 200.0, "64 queries at once on 64 keys"),
     )
-    assert likeness_lines(AttentionResult(likeness=rows)) == [
-        "Like LLM decoding: a|b (1 query at once on 9 keys).",
-        "Between LLM prefill and decoding: whole run (64 queries at once on 64 keys).",
+    assert likeness_rows(AttentionResult(likeness=rows)) == [
+        ("a|b", "decoding", "1", "9", "–", "–"),
+        ("whole run", "neither", "64", "64", "1.00", "200"),
     ]

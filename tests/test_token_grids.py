@@ -337,3 +337,19 @@ def test_rows_of_the_result_that_were_masked_are_the_operator_s(tmp_path: Path) 
     [categories] = program.columns(tmp_path, "category")
     expected = [*["linear"] * 3, *["attention"] * 3, "linear", "elementwise"]
     assert categories == expected
+
+
+def test_a_cache_that_is_written_to_in_place_holds_own_keys(tmp_path: Path) -> None:
+    """Copies into a slice of it tell nothing; the projections of the step's own keys do."""
+    program = Program()
+    for _ in range(2):
+        for _ in range(3):
+            program.op("aten::linear", GEMM, [[2, 1, 512], [512, 512], []])
+        program.sdpa([2, 8, 1, 64], [2, 8, 128, 64])
+    program.op("aten::linear", GEMM, [[2, 1, 512], [512, 512], []])
+    program.op("aten::linear", GEMM, [[2, 1, 512], [1536, 512], []])
+    program.sdpa([2, 8, 1, 64], [2, 8, 128, 64])
+    for _ in range(2):
+        program.op("aten::linear", GEMM, [[2, 1, 512], [512, 512], []])
+    program.sdpa([2, 8, 1, 64], [2, 8, 77, 64])
+    assert kinds(program, tmp_path) == ["self", "self", "self", "cross"]

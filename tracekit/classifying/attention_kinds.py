@@ -137,6 +137,14 @@ def _taken(index: OpIndex, layer: int) -> int:
     return prod(tensors[0][:-1]) if tensors else 0
 
 
+def _made(index: OpIndex, layer: int) -> int:
+    """Return how wide the tokens are that a layer makes, 0 where that is not known."""
+    tensors = index.tensors(layer)
+    if len(tensors) < 2 or len(tensors[1]) != 2:
+        return 0
+    return tensors[1][0] if tensors[1][1] == tensors[0][-1] else tensors[1][1]
+
+
 def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
     """Say whether the projections before a call all took the same tokens, keys among them."""
     taken, made = set(), 0
@@ -145,15 +153,18 @@ def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row
         if len(tensors) < 2 or len(tensors[1]) != 2:
             return False
         taken.add(prod(tensors[0][:-1]))
-        made += tensors[1][0] if tensors[1][1] == tensors[0][-1] else tensors[1][1]
+        made += _made(index, layer)
     # One projection is of the queries alone, unless it makes the keys and values as well.
     heads = max(int(calls.heads[row]), 1)
     width = heads * int(calls.head_size[row])
     if len(taken) != 1 or not (len(layers) > 1 or 0 < width < made):
         return False
-    # Keys of an encoder that were projected once are more than the tokens of a step of decoding.
     wanted = int(calls.sequences[row]) // heads * int(calls.key_length[row])
-    return wanted <= _MOST_OVERLAP * taken.pop()
+    if wanted <= _MOST_OVERLAP * taken.pop():
+        return True
+    # A step of decoding has fewer tokens than keys. Of an encoder the keys were projected before,
+    # of a cache that is written to in place those of the step are.
+    return len(layers) >= _PROJECTIONS or _made(index, layers[-1]) > width
 
 
 def _is_chunk(calls: AttentionCalls, row: int) -> bool:
