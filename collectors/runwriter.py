@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ _OURS: Final = (
     runfolder.LIGHT_PASS,
     runfolder.RICH_PASS,
     runfolder.EAGER_PASS,
+    runfolder.COUNTERS,
 )
 
 
@@ -140,6 +142,30 @@ class RunFolder:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def add_file(folder: Path, name: str, plain: Path, about: dict[str, Any]) -> None:
+    """Put a file into a run folder that is written already, and into its manifest.
+
+    `about` is what the manifest says of the file beside its size and digest.
+
+    Raises
+    ------
+    HostError
+        The folder cannot be written.
+    """
+    with whole_file(folder / name, force=True) as temporary:
+        shutil.copyfile(plain, temporary)
+        size_bytes, digest = temporary.stat().st_size, _digest(temporary)
+    manifest = folder / runfolder.MANIFEST
+    try:
+        body = json.loads(manifest.read_bytes())
+    except OSError as error:
+        raise cannot_write(manifest, error) from error
+    body["files"] = [file for file in body.get("files", []) if file["name"] != name]
+    body["files"].append({"name": name, "size_bytes": size_bytes, "sha256": digest, **about})
+    with whole_file(manifest, force=True) as temporary:
+        temporary.write_bytes(_json(body))
 
 
 class TooLargeError(HostError):

@@ -10,16 +10,26 @@ from typing import TYPE_CHECKING, Final
 
 from tracekit.reports.names import clean
 from tracekit.reports.sentences import plural
-from tracekit.units import MISSING, format_count, format_intensity, format_ns, format_share
+from tracekit.units import (
+    MISSING,
+    format_bytes,
+    format_count,
+    format_intensity,
+    format_ns,
+    format_share,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tracekit.attention_results import (
+        AttentionCache,
         AttentionResult,
+        AxisCache,
         AxisInside,
         AxisRatio,
         LengthProfile,
+        PartCache,
         SequenceLength,
     )
 
@@ -144,6 +154,50 @@ def likeness_rows(attention: AttentionResult) -> list[tuple[str, ...]]:
         )
         for row in attention.likeness
     ]
+
+
+CACHE_HEADERS: Final = ("Cache hits in attention", "L1", "L2", "Memory read", "Written", "Kernels")
+"""Headers of `cache_rows`."""
+
+
+def cache_rows(cache: AttentionCache) -> list[tuple[str, ...]]:
+    """Return hit rates and memory traffic, a row an axis, and one for each of its parts."""
+    rows = []
+    for axis in cache.by_axis:
+        if not axis.kernels:
+            continue
+        rows.append(_cache_row("unknown" if axis.axis is None else clean(axis.axis), axis))
+        if len(axis.parts) > 1:
+            rows += [_cache_row(f"  {_PART_NAMES[part.part]}", part) for part in axis.parts]
+    return rows
+
+
+def _cache_row(name: str, row: AxisCache | PartCache) -> tuple[str, ...]:
+    return (
+        name,
+        format_share(row.l1_hit_rate),
+        format_share(row.l2_hit_rate),
+        format_bytes(row.dram_read_bytes),
+        format_bytes(row.dram_write_bytes),
+        format_count(row.kernels),
+    )
+
+
+def cache_match(cache: AttentionCache) -> str:
+    """Return how many kernels of attention have counters, and how many launches went unused."""
+    whole = cache.kernels + cache.kernels_without
+    told = (
+        f"{format_count(cache.kernels)} of {format_count(whole)} attention "
+        f"{plural(whole, 'kernel')} have counters"
+    )
+    if cache.kernels_repeated:
+        told += f", {format_count(cache.kernels_repeated)} of them those of another step"
+    if cache.launches_unmatched:
+        told += (
+            f"; {format_count(cache.launches_unmatched)} of {format_count(cache.launches)} "
+            "launches in the file match no kernel"
+        )
+    return f"{told}."
 
 
 @dataclass(frozen=True, slots=True)

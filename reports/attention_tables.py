@@ -8,8 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tracekit.reports.attention_cells import (
+    CACHE_HEADERS,
     LIKENESS_HEADERS,
     SHARE_HEADERS,
+    cache_match,
+    cache_rows,
     inside_rows,
     likeness_rows,
     profile_lines,
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tracekit.attention_results import AttentionResult, LengthProfile
-    from tracekit.results import Basis
+    from tracekit.results import Basis, TraceInfo
+
+HOW_TO_COUNT: Final = "Cache hit rates of attention: tracekit collect --ncu, or analyze --ncu FILE."
+"""How to have hit rates where there are none."""
 
 _WIDEST_LINE: Final = 48
 _BESIDE_LINE: Final = 54
@@ -61,6 +67,24 @@ def inside_table(attention: AttentionResult) -> RenderableType | None:
     for name, *cells in rows:
         drawn.add_row(Fitted(name), *cells)
     return drawn if line is None else Group(drawn, line)
+
+
+def cache_table(attention: AttentionResult, trace: TraceInfo) -> RenderableType | None:
+    """Return hit rates by axis, or one line on how to have them, where attention ran on a GPU."""
+    cache = attention.cache
+    if cache is None:
+        ran = trace.basis == "gpu" and bool(attention.by_axis)
+        # Nsight Compute knows no others.
+        is_nvidia = not (trace.device_name or "").startswith("AMD")
+        return Text(HOW_TO_COUNT, DIM) if ran and is_nvidia else None
+    line = Text(cache_match(cache), DIM)
+    rows = cache_rows(cache)
+    if not rows:
+        return line
+    drawn = table(*CACHE_HEADERS, wide=(0,))
+    for name, *cells in rows:
+        drawn.add_row(Fitted(name), *cells)
+    return Group(drawn, line)
 
 
 def profile_table(profiles: Sequence[LengthProfile], width: int) -> Table | None:

@@ -152,9 +152,22 @@ def _attention(attention: AttentionResult, basis: Basis) -> list[str]:
         shares + (f"\n\n… and {more} more lengths" if more else ""),
         parts,
         escape(attention_cells.temporal_to_spatial(attention) or ""),
+        _cache(attention),
         _table(("Sequence length", "", "Tokens", ""), "llrl", lines),
         _table(attention_cells.LIKENESS_HEADERS, "llrrrr", phases),
     ]
+
+
+def _cache(attention: AttentionResult) -> str:
+    """Return hit rates by axis and part, where there are counters."""
+    if attention.cache is None:
+        return ""
+    body = (
+        ["&nbsp;" * 2 + escape(name[2:]) if name.startswith("  ") else escape(name), *rest]
+        for name, *rest in attention_cells.cache_rows(attention.cache)
+    )
+    drawn = _table(attention_cells.CACHE_HEADERS, "lrrrrr", body)
+    return "\n\n".join(filter(None, (drawn, escape(attention_cells.cache_match(attention.cache)))))
 
 
 def _left_out(runs: Sequence[Analysis]) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from tracekit.reports import sentences
 from tracekit.reports.attention_tables import (
     attention_table,
+    cache_table,
     inside_table,
     likeness_table,
     profile_table,
@@ -63,6 +64,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
         _stages(result),
         attention_table(result.attention, basis),
         inside_table(result.attention),
+        cache_table(result.attention, trace),
         roofline_table(result.roofline),
         profile_table(result.attention.profile, width),
         likeness_table(result.attention),

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.schemas": BASE,
     "tracekit.trace": BASE,
     "tracekit.output": BASE,
+    "tracekit.counters": BASE,
     "tracekit.runfolder": BASE,
     "tracekit.runrecord": BASE | {"tracekit.runfolder"},
     "tracekit.loading": BASE | {"tracekit.trace"},
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.roofline_results",
         "tracekit.attention_results",
         "tracekit.validation_results",
+        "tracekit.counters",
         "tracekit.runrecord",
     },
     "tracekit.api": BASE
@@ -60,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.analysis",
         "tracekit.results",
         "tracekit.runfolder",
+        "tracekit.counters",
         "tracekit.runrecord",
     },
     "tracekit.validating": BASE
@@ -86,6 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "tracekit.collectors": {
         "tracekit.runfolder",
+        "tracekit.counters",
         "tracekit.labels",
         "tracekit.errors",
         "tracekit.output",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ from tracekit.analysis.analyze import analyze_table, combine
 from tracekit.analysis.corrected import RunBeside
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
-from tracekit.errors import InputError
+from tracekit.counters import CountedLaunch, read_counters
+from tracekit.errors import InputError, UsageError
 from tracekit.linking.link import link
 from tracekit.linking.replays import replay_of
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.results import Analysis, AnalysisSet, UnreadableInput
 from tracekit.runfolder import (
+    COUNTERS,
     EAGER,
     EAGER_PASS,
     LIGHT_PASS,
@@ -46,6 +48,15 @@ __all__ = [
     "load",
     "open_run",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    """What is wanted of an analysis, whatever the trace is."""
+
+    list_all: bool
+    peaks: Mapping[str, float] | None
+    counted: tuple[CountedLaunch, ...] | None
 
 
 def load(
@@ -87,20 +98,24 @@ def analyze(
     *,
     list_all: bool = False,
     peaks: Mapping[str, float] | None = None,
+    ncu: PathInput | None = None,
     cache: bool | Later = False,
 ) -> Analysis:
     """Return the analysis of one trace; `list_all` lists every gap and attention call.
 
     `peaks` are FLOP/s by type, `bandwidth` in bytes/s and `cache_bytes`, in place of those of the
-    device. `cache` is as for `load`.
+    device. `ncu` is a CSV file of Nsight Compute, in place of the run folder's. `cache` is as for
+    `load`.
 
     Raises
     ------
     InputError
-        The path cannot be read, is no trace, or stands for several.
+        The path cannot be read, is no trace, or stands for several; `ncu` cannot be used.
     """
+    counted = None if ncu is None else read_counters(fspath(ncu))
     with _keeper(cache) as keeper:
-        return _analyze(_only_file(fspath(path)), options, keeper, list_all, peaks)
+        file = _only_file(fspath(path))
+        return _analyze(file, options, keeper, _Wishes(list_all, peaks, counted))
 
 
 def analyze_all(
@@ -109,18 +124,22 @@ def analyze_all(
     *,
     list_all: bool = False,
     peaks: Mapping[str, float] | None = None,
+    ncu: PathInput | None = None,
     cache: bool | Later = False,
 ) -> Analysis | AnalysisSet:
     """Return the analysis of one trace, or of several with their sums.
 
     Of several inputs those that cannot be used are listed in `overall.unreadable`. The rest is as
-    for `analyze`.
+    for `analyze`; `ncu` goes with one trace.
 
     Raises
     ------
     InputError
-        None of the inputs can be used.
+        None of the inputs can be used; `ncu` cannot be used.
+    UsageError
+        `ncu` is given for several traces.
     """
+    wishes = _Wishes(list_all, peaks, None if ncu is None else read_counters(fspath(ncu)))
     analyses: list[Analysis] = []
     errors: list[InputError] = []
     unreadable: list[UnreadableInput] = []
@@ -136,9 +155,11 @@ def analyze_all(
             except InputError as error:
                 give_up(fspath(path), error)
                 continue
+            if ncu is not None and len(files) + len(analyses) + len(errors) > 1:
+                raise UsageError(f"{fspath(ncu)}: are the counters of one run; give one trace")
             for file in files:
                 try:
-                    analyses.append(_analyze(file, options, keeper, list_all, peaks))
+                    analyses.append(_analyze(file, options, keeper, wishes))
                 except InputError as error:
                     give_up(file.path, error)
     if not analyses:
@@ -177,12 +198,20 @@ def _analyze(
     file: TraceFile,
     options: LoadOptions | None,
     keeper: Later | None,
-    list_all: bool,
-    peaks: Mapping[str, float] | None,
+    wishes: _Wishes,
 ) -> Analysis:
     table = _table(file, options, keeper)
-    beside = _beside(file, table, options, keeper)
-    return analyze_table(table, beside=beside, list_all=list_all, peaks=peaks)
+    run = _beside(file, table, options, keeper)
+    counted = wishes.counted
+    path = beside(file, COUNTERS)
+    if run is not None and counted is None and path is not None:
+        try:
+            counted = read_counters(path)
+        except InputError as error:
+            run = replace(run, warnings=(*run.warnings, _unusable(COUNTERS, path, error)))
+    return analyze_table(
+        table, beside=run, list_all=wishes.list_all, peaks=wishes.peaks, counted=counted
+    )
 
 
 def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:

@@ -200,8 +200,60 @@ class StageLikeness:
 
 
 @dataclass(frozen=True, slots=True)
+class PartCache:
+    """Hit rates and memory traffic of one part of attention (as in `PartTime`), where counted.
+
+    `kernels` and `time_ns` are of kernels with counters. Hit rates are 0–1, means weighted by time;
+    null is what was not counted, traffic also where it was not counted of each kernel.
+    """
+
+    part: str
+    kernels: int
+    time_ns: int
+    l1_hit_rate: float | None
+    l2_hit_rate: float | None
+    dram_read_bytes: int | None
+    dram_write_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AxisCache:
+    """The same of attention along one axis; `kernels_without` have no counters."""
+
+    axis: str | None
+    kernels: int
+    kernels_without: int
+    time_ns: int
+    l1_hit_rate: float | None
+    l2_hit_rate: float | None
+    dram_read_bytes: int | None
+    dram_write_bytes: int | None
+    parts: tuple[PartCache, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionCache:
+    """What Nsight Compute counted of attention, and what matched.
+
+    `kernels` are those of the trace that have counters, of which `kernels_repeated` have those of a
+    launch in another step; `kernels_without` have none. `launches` are all of the file, of which
+    `launches_unmatched` are no kernel of the trace.
+    """
+
+    by_axis: tuple[AxisCache, ...]
+    kernels: int
+    kernels_repeated: int
+    kernels_without: int
+    launches: int
+    launches_unmatched: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttentionResult:
-    """Attention by call (in time order, the largest unless all are listed), axis, kind, length."""
+    """Attention by call (in time order, the largest unless all are listed), axis, kind, length.
+
+    `cache` is null unless hardware counters were given.
+    """
 
     calls: tuple[AttentionCall, ...] = ()
     calls_total: int = 0
@@ -213,3 +265,4 @@ class AttentionResult:
     profile: tuple[LengthProfile, ...] = ()
     inside: AttentionInside = AttentionInside()
     likeness: tuple[StageLikeness, ...] = ()
+    cache: AttentionCache | None = None

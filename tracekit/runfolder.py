@@ -14,6 +14,7 @@ TIMING: Final = "timing.json"
 LIGHT_PASS: Final = "kernels.json.gz"
 RICH_PASS: Final = "trace.json.gz"
 EAGER_PASS: Final = "eager.json.gz"
+COUNTERS: Final = "ncu.csv"
 """Names of the files of a run folder; none is a must."""
 
 RICH: Final = "rich"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tracekit.analysis.advice import advice
 from tracekit.analysis.attention import LISTED_CALLS, attention_times
+from tracekit.analysis.attention_cache import attention_cache
 from tracekit.analysis.breakdown import (
     category_times,
     device_times,
@@ -30,6 +31,7 @@ from tracekit.analysis.undilated import scale_for
 from tracekit.analysis.undilated_stages import with_causes
 from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
+from tracekit.counters import CountedLaunch
 from tracekit.results import (
     Analysis,
     AnalysisSet,
@@ -55,12 +57,13 @@ def analyze_table(
     beside: RunBeside | None = None,
     list_all: bool = False,
     peaks: Mapping[str, float] | None = None,
+    counted: Sequence[CountedLaunch] | None = None,
 ) -> Analysis:
     """Return everything that is known of one classified trace.
 
     `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
     gap and attention call instead of the largest; `peaks` stand for those of the device (as
-    `parse_peaks` has them).
+    `parse_peaks` has them); `counted` are launches with hardware counters, null without any.
     """
     limit = None if list_all else LISTED_GAPS
     devices, stages = device_times(table), stage_times(table)
@@ -75,6 +78,9 @@ def analyze_table(
     known = with_override(peaks_of(trace.device_name), peaks or {})
     fused = fused_calls(table.dur_ns, calls, known)
     idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit, fused)
+    attention = attention_times(table, calls, None if list_all else LISTED_CALLS, roof)
+    if counted is not None and trace.basis == "gpu":
+        attention = replace(attention, cache=attention_cache(table, counted))
     return Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
@@ -84,7 +90,7 @@ def analyze_table(
         evidence=evidence_times(table),
         top_kernels=top_kernels(table, _TOP_KERNELS),
         stages=stages,
-        attention=attention_times(table, calls, None if list_all else LISTED_CALLS, roof),
+        attention=attention,
         idle=idle,
         roofline=roof,
         overlap=overlaps(table),

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     "cache_bytes; or a JSON file of them. Repeatable.",
 )
 @click.option(
+    "--ncu",
+    type=click.Path(),
+    metavar="FILE.csv",
+    help="Counters of the same work, as ncu --csv writes them [ncu.csv of the run folder].",
+)
+@click.option(
     "--all",
     "list_all",
     is_flag=True,
@@ -49,6 +55,7 @@ def analyze(
     output: Path | None,
     force: bool,
     peaks: tuple[str, ...],
+    ncu: str | None,
     list_all: bool,
     **loading: Any,
 ) -> None:
@@ -73,6 +80,7 @@ def analyze(
                 options_from(loading),
                 list_all=list_all,
                 peaks=parse_peaks(peaks),
+                ncu=ncu,
                 cache=keeper,
             )
         _write(result, format_, output, force)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from tracekit.cli.counted import check_countable, count
 from tracekit.cli.progress import shown_progress
 from tracekit.errors import HostError, UsageError
+from tracekit.runfolder import COUNTERS
 
 if TYPE_CHECKING:
     from tracekit.collectors.passes import RecordOptions, RunSummary
@@ -92,6 +94,18 @@ def _model_options(command: Command) -> Command:
 )
 @click.option("--compile", "compile_", is_flag=True, help="Compile the model's main modules.")
 @click.option("--cuda-graph", is_flag=True, help="Run the model's main modules from CUDA graphs.")
+@click.option(
+    "--ncu",
+    is_flag=True,
+    help="Count cache hits of attention with Nsight Compute as well, in a run of its own.",
+)
+@click.option(
+    "--ncu-launches",
+    type=_COUNT,
+    default=2000,
+    show_default=True,
+    help="Most kernels to count; each takes tens of milliseconds.",
+)
 @click.option("--max-trace-mb", type=float, help="Largest file of a pass, in MB.")
 @click.option("--tiny", is_flag=True, help="A tiny model of the same kind: seconds on a CPU.")
 @click.option("--prompt", help="What a pipeline is asked for.")
@@ -130,14 +144,16 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
         raise UsageError("give the run folder to write with -o")
     _be_quiet()
     refuse_filled(output, force=given["force"])
+    if given["ncu"]:
+        check_countable(given, is_script=is_script(target))
     if is_script(target):
         _script(target, output, stacks=given["stacks"], force=given["force"])
         return
-    with _out_of_memory(given["device"]):
-        workload = _workload(target, given)
-        with shown_progress() as listener:
-            summary = _record(workload, output, _record_options(given, listener))
-    _tell(summary)
+    with _out_of_memory(given["device"]), shown_progress() as listener:
+        # Nobody holds the model afterwards: ncu's process may need the memory.
+        summary = _record(workload_of(target, given), output, _record_options(given, listener))
+    launches = count(target, given, output) if given["ncu"] else None
+    _tell(summary, launches)
 
 
 def _check_target(target: tuple[str, ...], given: dict[str, Any], *, is_script: bool) -> None:
@@ -199,7 +215,14 @@ def _filled(text: str, indent: int) -> str:
     return textwrap.fill(text, 100, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
-def _workload(target: tuple[str, ...], given: dict[str, Any]) -> Workload:
+def workload_of(target: tuple[str, ...], given: dict[str, Any]) -> Workload:
+    """Return what is to be recorded, from a target and the options of the command by their names.
+
+    Raises
+    ------
+    TracekitError
+        There is no such model or device, or the options do not fit.
+    """
     from tracekit.collectors.environment import check_device
     from tracekit.collectors.targets import is_callable_target, load_callable
 
@@ -308,7 +331,7 @@ def _out_of_memory(device: str) -> Iterator[None]:
         raise
 
 
-def _tell(summary: RunSummary) -> None:
+def _tell(summary: RunSummary, launches: int | None) -> None:
     from tracekit.units import format_bytes, format_ns
 
     folder = click.format_filename(summary.folder)
@@ -319,4 +342,6 @@ def _tell(summary: RunSummary) -> None:
         costs.insert(0, f"a run takes {format_ns(round(summary.median_wall_ms * 1e6))}")
     detail = f": {', '.join(costs)}" if costs else ""
     click.echo(f"Took {summary.took_s:.1f} s{detail}.")
+    if launches is not None:
+        click.echo(f"Counted {launches} launches of attention modules in {COUNTERS}.")
     click.echo(f"Next: tracekit analyze {shlex.quote(folder)}")
