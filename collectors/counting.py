@@ -115,10 +115,10 @@ def ncu_command(program: str, names: Iterable[str], most_launches: int) -> list[
 def name_filter(names: Iterable[str]) -> str | None:
     """Return a regular expression for kernels of these names, null where it would be no good.
 
-    It is for the names of functions, and holds for whole names and parts alike.
+    It is for the names of functions, with or without namespaces, searched or matched as a whole.
     """
     functions = sorted({function_name(name) for name in names})
-    pattern = f"^({'|'.join(functions)})$"
+    pattern = rf"^(.*\W)?({'|'.join(functions)})$"
     are_plain = all(_FUNCTION.fullmatch(function) for function in functions)
     return pattern if functions and are_plain and len(pattern) <= _LONGEST_FILTER else None
 

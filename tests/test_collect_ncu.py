@@ -29,13 +29,14 @@ from tracekit.collectors import counting  # noqa: E402
 COMMAND = import_module("tracekit.cli.collect")
 FLASH = "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64>>(Flash_fwd_params)"
 FAKE = """#!{python}
-import pathlib, sys
+import pathlib, subprocess, sys
 arguments = sys.argv[1:]
 pathlib.Path({seen!r}).write_text("\\n".join(arguments))
 log = pathlib.Path(arguments[arguments.index("--log-file") + 1])
 log.write_text({log!r})
 sys.stderr.write({err!r})
-sys.exit({code})
+child = arguments[arguments.index("--log-file") + 2:]
+sys.exit(subprocess.run(child).returncode if {runs} else {code})
 """
 
 Fake = Callable[..., Path]
@@ -45,10 +46,11 @@ Fake = Callable[..., Path]
 def ncu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     """A function that puts an `ncu` on PATH; it returns where that writes its arguments."""
 
-    def put(log: str = "", *, err: str = "", code: int = 0) -> Path:
+    def put(log: str = "", *, err: str = "", code: int = 0, runs: bool = False) -> Path:
         folder, seen = tmp_path / "bin", tmp_path / "arguments"
         folder.mkdir(exist_ok=True)
-        text = FAKE.format(python=sys.executable, seen=str(seen), log=log, err=err, code=code)
+        how = {"log": log, "err": err, "code": code, "runs": runs}
+        text = FAKE.format(python=sys.executable, seen=str(seen), **how)
         (folder / "ncu").write_text(text)
         (folder / "ncu").chmod(0o755)
         monkeypatch.setenv("PATH", str(folder))
@@ -139,7 +141,7 @@ def test_the_file_stands_in_the_folder_and_its_manifest(ncu: Fake, folder: Path)
         ("--clock-control", "none"),
         ("--profile-from-start", "off"),
         ("--launch-count", "70"),
-        ("--kernel-name", "regex:^(flash_fwd_kernel)$"),
+        ("--kernel-name", "regex:^(.*\\W)?(flash_fwd_kernel)$"),
     ):
         assert asked[asked.index(option) + 1] == value
     assert not list(folder.glob(".*"))
@@ -149,7 +151,8 @@ def test_the_file_stands_in_the_folder_and_its_manifest(ncu: Fake, folder: Path)
 
 
 def test_the_filter_is_left_out_where_it_would_be_wrong() -> None:
-    assert counting.name_filter([FLASH, "b", "void f<int>(a)"]) == "^(b|f|flash_fwd_kernel)$"
+    pattern = r"^(.*\W)?(b|f|flash_fwd_kernel)$"
+    assert counting.name_filter([FLASH, "b", "void f<int>(a)"]) == pattern
     assert counting.name_filter([]) is None
     assert counting.name_filter(["odd+name", "b"]) is None
     assert counting.name_filter(f"kernel_{number}" for number in range(1000)) is None
@@ -214,7 +217,7 @@ def test_the_command_counts_after_the_passes(
     assert "Counted 1 launches of attention modules in ncu.csv.\n" in capsys.readouterr().out
     asked = seen.read_text().splitlines()
     assert asked[-4:-1] == [sys.executable, "-m", "tracekit.cli.counted"]
-    assert "regex:^(flash_fwd_kernel)$" in asked
+    assert "regex:^(.*\\W)?(flash_fwd_kernel)$" in asked
     task = json.loads(asked[-1])
     assert task["target"] == ["toy"]
     assert (task["given"]["steps"], task["given"]["device"]) == (2, "cuda")
@@ -245,3 +248,16 @@ def test_the_process_that_is_counted(
     monkeypatch.setattr(COMMAND, "workload_of", fail)
     assert counted.main() == 5
     assert capsys.readouterr().err == "tracekit: no GPU here\n"
+
+
+def test_a_process_of_its_own(
+    ncu: Fake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    ncu(CSV, runs=True)
+    given = {"device": "cuda", "attention": "auto", "seed": 0, "ncu_launches": 5, "weights": None}
+    monkeypatch.chdir(tmp_path)
+    told = r"ended with 5 \(tracekit: --device cuda: torch .*\(the rest of the run is in"
+    with pytest.raises(HostError, match=told):
+        counted.count(("collect_helpers:build",), given, folder)

@@ -17,6 +17,7 @@ import numpy as np
 from tracekit.analysis.call_table import is_attention
 from tracekit.classifying.table import KernelTable
 from tracekit.counters import CountedLaunch, function_name
+from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import PHASES
 from tracekit.trace import ACTIVITY_KINDS, NO_TEXT, BoolArray, IntArray
 
@@ -52,7 +53,7 @@ def counted_kernels(table: KernelTable, launches: Sequence[CountedLaunch]) -> Co
     keys = _Keys(table, launches)
     most = 0
     for scope in _scopes(table):
-        found = _matched(table, keys, np.flatnonzero(scope))
+        found = _matched(table, keys, np.flatnonzero(scope & keys.is_counted))
         used = len(np.unique(found.launch[found.launch >= 0]))
         if used > most:
             best, most = found, used
@@ -72,7 +73,10 @@ def _scopes(table: KernelTable) -> tuple[BoolArray, ...]:
 
 
 class _Keys:
-    """What is compared of kernels and launches, and their whole names."""
+    """What is compared of kernels and launches, and their whole names.
+
+    `is_counted` says of each row of the table whether a launch has its key.
+    """
 
     def __init__(self, table: KernelTable, launches: Sequence[CountedLaunch]) -> None:
         trace, activities = table.linked.trace, table.linked.trace.activities
@@ -84,25 +88,31 @@ class _Keys:
             (activities.block[kernels] == NO_TEXT).any()
         )
         self._table = table
-        self._text = trace.text
-        self._known: dict[tuple[int, int, int], _Key] = {}
         self.launch_names = [one.name for one in launches]
         self.of_launches = [
             self._key(function_name(one.name), one.grid, one.block) for one in launches
         ]
-        self.counted = frozenset(self.of_launches)
+        first, self._group = distinct_rows(
+            [
+                each.astype(np.int64)
+                for each in (table.linked.name, activities.grid, activities.block)
+            ]
+        )
+        self._of_group = [
+            self._key(
+                function_name(self.name(row)),
+                _size(trace.text(int(activities.grid[row]))),
+                _size(trace.text(int(activities.block[row]))),
+            )
+            for row in first.tolist()
+        ]
+        counted = set(self.of_launches)
+        is_counted = np.array([key in counted for key in self._of_group], np.bool_)
+        self.is_counted: BoolArray = is_counted[self._group]
 
     def of_row(self, row: int) -> _Key:
         """Return the key of a row of the kernel table."""
-        activities = self._table.linked.trace.activities
-        name, grid, block = self._table.linked.name, activities.grid, activities.block
-        codes = (int(name[row]), int(grid[row]), int(block[row]))
-        key = self._known.get(codes)
-        if key is None:
-            function = function_name(self.name(row))
-            sizes = (_size(self._text(code)) for code in codes[1:])
-            key = self._known[codes] = self._key(function, *sizes)
-        return key
+        return self._of_group[int(self._group[row])]
 
     def name(self, row: int) -> str:
         """Return the name of a row of the kernel table."""
@@ -119,14 +129,12 @@ def _size(text: str | None) -> tuple[int, ...]:
 
 
 def _matched(table: KernelTable, keys: _Keys, scope: IntArray) -> CountedKernels:
+    """Match the launches with rows, those of their keys in what may have been profiled."""
     found = _nothing(len(table))
     rows_of: defaultdict[_Key, list[int]] = defaultdict(list)
-    in_order: list[int] = []
-    for row in scope.tolist():
-        key = keys.of_row(row)
-        if key in keys.counted:
-            rows_of[key].append(row)
-            in_order.append(row)
+    in_order = scope.tolist()
+    for row in in_order:
+        rows_of[keys.of_row(row)].append(row)
     launches_of: defaultdict[_Key, list[int]] = defaultdict(list)
     for number, key in enumerate(keys.of_launches):
         launches_of[key].append(number)

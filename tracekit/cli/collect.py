@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from tracekit.cli.counted import check_countable, count
 from tracekit.cli.progress import shown_progress
 from tracekit.errors import HostError, UsageError
 from tracekit.runfolder import COUNTERS
@@ -136,6 +135,8 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
         return
     if given["verbose"]:
         raise UsageError("--verbose: goes with --list")
+    # Not above: the module of the process that ncu starts must not be imported before it runs.
+    from tracekit.cli.counted import check_countable, count
     from tracekit.collectors.runwriter import refuse_filled
     from tracekit.collectors.script import is_script
 
