@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from test_reports_json import VALIDATOR, as_json
 import result_builders as build
 import tracekit
 from builders import TraceBuilder
+from tracekit.analysis.call_table import is_attention
+from tracekit.analysis.counted_kernels import counted_kernels
 from tracekit.api import analyze_all
 from tracekit.attention_results import AttentionCache
 from tracekit.cli import run
@@ -351,6 +354,36 @@ def test_on_a_real_trace(tmp_path: Path) -> None:
         row.time_ns for row in result.attention.by_axis
     )
     assert np.isfinite([row.l2_hit_rate or np.nan for row in cache.by_axis]).all()
+
+
+def test_first_steps_of_a_real_run(tmp_path: Path) -> None:
+    """Every launch of attention modules in the first step of each stage meets its own kernel."""
+    path = Path(__file__).parent.parent / "examples" / "runs" / "make-a-video-h200"
+    table = tracekit.kernels(path)
+    activities, text = table.linked.trace.activities, table.linked.trace.text
+    first: dict[int, int] = {}
+    rows = []
+    for row in np.flatnonzero(table.linked.labels.attention >= 0).tolist():
+        stage, step = int(table.stages.stage[row]), int(table.stages.step[row])
+        if first.setdefault(stage, step) == step and activities.kind[row] == 0:
+            rows.append(row)
+    launches = [
+        (
+            (table.name_at(row) or "").replace("(anonymous namespace)", "<unnamed>"),
+            f"({(text(int(activities.grid[row])) or '')[1:-1]})",
+            values(number % 100),
+        )
+        for number, row in enumerate(rows)
+    ]
+    found = counted_kernels(
+        table,
+        [replace(one, block=None) for one in read_counters(write(tmp_path / "n.csv", launches))],
+    )
+    assert len(rows) > 400
+    assert found.launch[rows].tolist() == list(range(len(rows)))
+    attention = is_attention(table) & (activities.kind == 0)
+    assert (found.launch[attention] >= 0).all()
+    assert np.count_nonzero(found.is_repeated[attention]) == 66
 
 
 # Where the file comes from, and what is told
