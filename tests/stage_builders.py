@@ -31,6 +31,7 @@ KERNELS = {
     "cat": "void at::native::(anonymous namespace)::CatArrayBatchedCopy<float, unsigned int, 2>",
     "embed": "void at::native::(anonymous namespace)::indexSelectSmallIndex<float, long, 2, 2, -2>",
     "argmax": "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, ArgMaxOps<float>>>",  # noqa: E501
+    "arange": "void (anonymous namespace)::elementwise_kernel_with_index<int, arange_cuda_out>",
     "upsample": "void at::native::upsample_nearest2d_out_frame<float>",
     "adam": "void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor<float, 4>>",
 }

@@ -266,3 +266,19 @@ def test_a_first_token_that_fills_caches_is_a_step(tmp_path: Path) -> None:
             b.op("aten::scaled_dot_product_attention", 1_000 * at - 10, 900, **{"Input Dims": dims})
     run.builder = lambda: b  # type: ignore[method-assign]
     assert summary(run.table(tmp_path)) == [("text_encoder", 0), ("decode", 7)]
+
+
+def test_a_video_that_is_decoded_in_tiles_is_one_stage(tmp_path: Path) -> None:
+    """Tiles at the edge are smaller; those that are done are blended, and no tile tells the time."""
+    time = ["sin", "cos", "gemm", "silu", "gemm"]
+    run = Run().add(text_encoder(6), "text_encoder", grid=8)
+    for step in range(3):
+        run.add([*time, *unet(), *scheduler()], "denoise", step, grid=64)
+    for _ in range(4):
+        for tile in range(5):
+            # A mask is made in each.
+            run.add(["arange", *decoder()], "vae_decode", grid=32 if tile < 4 else 16)
+    run.add(["mul", "mul", "add"] * 40, "vae_decode")
+    table = run.table(tmp_path)
+    assert summary(table) == [("text_encoder", 0), ("denoise", 3), ("vae_decode", 0)]
+    assert found(table)[-1] == ("vae_decode", None)

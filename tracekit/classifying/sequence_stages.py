@@ -19,6 +19,7 @@ from tracekit.classifying.parts import Part, numbered_parts
 from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
 from tracekit.classifying.sequence_names import (
     is_causal,
+    is_unet,
     looks_up,
     loop_name,
     name_beside,
@@ -47,8 +48,13 @@ def sequence_parts(sequence: RunSequence) -> list[Part]:
     """
     parts: list[Part] = []
     for first, end, loops in runs_of(sequence):
-        steps = [loop for loop in loops if not _encodes(sequence, loop, loops, end)]
-        parts.extend(numbered_parts(sequence, _run_parts(sequence, (first, end), steps)))
+        passes = [loop for loop in loops if not _encodes(sequence, loop, loops, end)]
+        steps = [loop for loop in passes if not _decodes_in_tiles(sequence, loop, passes)]
+        found = _run_parts(sequence, (first, end), steps)
+        if len(steps) < len(passes) and found and found[-1].name == "vae_decode":
+            # Tiles are blended without a layer once all are decoded.
+            found[-1] = replace(found[-1], end=end)
+        parts.extend(numbered_parts(sequence, found))
     return parts
 
 
@@ -111,6 +117,23 @@ def _encodes(sequence: RunSequence, loop: Loop, loops: list[Loop], end: int) -> 
         and not picks_tokens(sequence, slice(loop.start, loop.end))
         and _is_before_others(sequence, loop, loops, end)
     )
+
+
+def _decodes_in_tiles(sequence: RunSequence, loop: Loop, loops: list[Loop]) -> bool:
+    """Say whether a loop is an image or a video that is decoded tile by tile.
+
+    Its passes convolve, and are not told the time, as those of a denoiser before them are.
+    """
+    if not is_unet(sequence, loop) or _times(sequence, loop):
+        return False
+    before = [other for other in loops if other.end <= loop.start]
+    return any(_times(sequence, other) >= len(other) for other in before)
+
+
+def _times(sequence: RunSequence, loop: Loop) -> int:
+    """Return how often the time is told in a loop, or tokens are looked up."""
+    rare = sequence.rare[loop.start : loop.end]
+    return int(np.count_nonzero((rare == TIME) | (rare == LOOK_UP)))
 
 
 def _is_before_others(sequence: RunSequence, loop: Loop, loops: list[Loop], end: int) -> bool:
