@@ -269,7 +269,7 @@ def test_a_first_token_that_fills_caches_is_a_step(tmp_path: Path) -> None:
 
 
 def test_a_video_that_is_decoded_in_tiles_is_one_stage(tmp_path: Path) -> None:
-    """Tiles at the edge are smaller; those that are done are blended, and no tile tells the time."""
+    """Tiles at the edge are smaller; all are blended in the end, and none tells the time."""
     time = ["sin", "cos", "gemm", "silu", "gemm"]
     run = Run().add(text_encoder(6), "text_encoder", grid=8)
     for step in range(3):
