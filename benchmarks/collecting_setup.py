@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 
 _RESAMPLES: Final = 10_000
 _NOTHING: Final = nullcontext()
+
+
+def free_memory() -> None:
+    """Give back what a workload before held on the GPU."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def surroundings() -> dict[str, Any]:

@@ -7,10 +7,11 @@ figure there is typed by hand.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.__main__ import notes, ours_failed, tables
 from benchmarks.compare import MB
@@ -19,7 +20,7 @@ from benchmarks.table import machine, processor
 from benchmarks.tools import CHECKOUT, UnusableError, how_to_install
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from benchmarks.compare import Measured, Row
 
@@ -45,6 +46,26 @@ def replace_between(text: str, name: str, body: str) -> str:
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
     return f"{before}{begin}\n{body.strip()}\n{end}{after}"
+
+
+def write_measured(
+    file: Path, docs: Path, name: str, table: Callable[[dict[str, Any]], str]
+) -> None:
+    """Write the table of a measured file between the markers of its kind.
+
+    Raises
+    ------
+    UnusableError
+        The file or the documentation cannot be read, has no such markers, or holds something else.
+    """
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+        text = docs.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UnusableError(f"cannot be read: {error}") from error
+    if not isinstance(body, dict) or body.get("what") != name:
+        raise UnusableError(f"{file}: holds no measurement of the kind {name}")
+    docs.write_text(replace_between(text, name, table(body)), encoding="utf-8")
 
 
 def speed_lines(rows: Sequence[Row]) -> str:

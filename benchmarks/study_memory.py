@@ -13,7 +13,6 @@ model says it holds.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 import time
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.collecting_document import machine
-from benchmarks.document import replace_between
+from benchmarks.document import write_measured
 from benchmarks.measuring import run_measurement
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.errors import TracekitError
@@ -102,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield what was measured so far, after every model at every size."""
-    from benchmarks.collecting_setup import dtype_of, surroundings
+    from benchmarks.collecting_setup import dtype_of, free_memory, surroundings
     from tracekit.collectors.environment import check_device
 
     check_device(args.device)
@@ -118,7 +117,7 @@ def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         took = {"took_s": round(time.monotonic() - started, 1)}
         rows.append({"model": case.model, "options": case.options, **found, **took})
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-        _free()
+        free_memory()
         yield body
 
 
@@ -277,14 +276,6 @@ def _preset(case: Case) -> list[str]:
     return [case.options["preset"]] if "preset" in case.options else []
 
 
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def document(file: Path, docs: Path) -> None:
     """Replace the table of the documentation by what a file holds.
 
@@ -293,14 +284,7 @@ def document(file: Path, docs: Path) -> None:
     UnusableError
         The file or the documentation cannot be read, or has no such markers.
     """
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-        text = docs.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UnusableError(f"cannot be read: {error}") from error
-    if body.get("what") != MARKER:
-        raise UnusableError(f"{file}: holds no measurement of attention memory")
-    docs.write_text(replace_between(text, MARKER, table(body)), encoding="utf-8")
+    write_measured(file, docs, MARKER, table)
 
 
 def table(body: dict[str, Any]) -> str:

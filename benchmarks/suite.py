@@ -8,7 +8,6 @@ FILE``. A model that fails, or does not fit, is a row that says so.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import shutil
 import sys
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tracekit
 from benchmarks.collecting_document import machine
-from benchmarks.document import replace_between
+from benchmarks.document import write_measured
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.collectors.models import MODELS
 from tracekit.errors import TracekitError
@@ -99,6 +98,8 @@ def _record(args: argparse.Namespace) -> None:
 
 
 def _rows(args: argparse.Namespace, place: Path) -> Iterator[dict[str, Any]]:
+    from benchmarks.collecting_setup import free_memory
+
     until = time.monotonic() + args.seconds
     for attention in args.attention:
         for model in args.models:
@@ -118,7 +119,7 @@ def _rows(args: argparse.Namespace, place: Path) -> Iterator[dict[str, Any]]:
                 shutil.rmtree(folder, ignore_errors=True)
             took = {"took_s": round(time.monotonic() - started, 1)}
             yield {"model": model, "attention": attention, **row, **took}
-            _free()
+            free_memory()
 
 
 def _measured(model: str, attention: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -179,14 +180,6 @@ def _row(folder: Path) -> dict[str, Any]:
     }
 
 
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def document(file: Path, docs: Path) -> None:
     """Replace the table of the documentation by what a file holds.
 
@@ -195,14 +188,7 @@ def document(file: Path, docs: Path) -> None:
     UnusableError
         The file or the documentation cannot be read, or has no such markers.
     """
-    try:
-        body = json.loads(file.read_text(encoding="utf-8"))
-        text = docs.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UnusableError(f"cannot be read: {error}") from error
-    if body.get("what") != MARKER:
-        raise UnusableError(f"{file}: holds no measurement of the suite")
-    docs.write_text(replace_between(text, MARKER, table(body)), encoding="utf-8")
+    write_measured(file, docs, MARKER, table)
 
 
 def table(body: dict[str, Any]) -> str:

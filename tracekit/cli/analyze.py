@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracekit.cli.options import helpers_for, keeper_for, load_options, options_from
+from tracekit.cli.options import (
+    helpers_for,
+    keeper_for,
+    load_options,
+    options_from,
+    output_options,
+)
 from tracekit.cli.terminal import echo_warnings, is_colored, text_width
 
 if TYPE_CHECKING:
@@ -17,18 +23,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json", "csv", "markdown"]),
-    default="text",
-    show_default=True,
-    help="What to write; csv is the categories table.",
+@output_options(
+    "text", "json", "csv", "markdown", about="What to write; csv is the categories table."
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
-)
-@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
 @click.option(
     "--peaks",
     multiple=True,

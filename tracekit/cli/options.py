@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -42,6 +43,33 @@ _LIMITS: Final[tuple[tuple[str, str, Any, str], ...]] = (
     ("--max-memory", "max_memory_bytes", size, "Most memory for columns [half of the machine]."),
 )
 """Option, field of `LoadLimits`, type and help of each limit."""
+
+
+def output_options(*formats: str, about: str) -> Callable[[Command], Command]:
+    """Add the options on what is written and where; `about` tells of a format."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option("--force", is_flag=True, help="Overwrite the output file if it exists."),
+            click.option(
+                "-o",
+                "--output",
+                type=click.Path(path_type=Path),
+                help="Write here instead of to stdout.",
+            ),
+            click.option(
+                "--format",
+                "format_",
+                type=click.Choice(formats),
+                default=formats[0],
+                show_default=True,
+                help=about,
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def load_options(command: Command) -> Command:

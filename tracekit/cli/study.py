@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tracekit.cli.options import output_options
 from tracekit.cli.terminal import is_colored, text_width
 
 if TYPE_CHECKING:
@@ -90,18 +91,7 @@ def study() -> None:
     show_default=True,
     help="What scores are held in.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json", "csv", "markdown"]),
-    default="text",
-    show_default=True,
-    help="What to write; json has every layer.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
-)
-@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+@output_options("text", "json", "csv", "markdown", about="What to write; json has every layer.")
 def memory(
     models: tuple[str, ...],
     sizes: tuple[tuple[tuple[int, int], ...], ...],

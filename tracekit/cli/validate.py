@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tracekit.cli.options import keeper_for, load_options, options_from
+from tracekit.cli.options import keeper_for, load_options, options_from, output_options
 from tracekit.cli.terminal import is_colored, text_width
 from tracekit.errors import TracekitError
 
@@ -42,18 +42,7 @@ class _GateType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-    help="What to write.",
-)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write here instead of to stdout."
-)
-@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+@output_options("text", "json", "markdown", about="What to write.")
 @click.option(
     "--fail-under",
     "gates",
