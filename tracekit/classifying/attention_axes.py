@@ -164,6 +164,8 @@ def _by_turns(
     none: list[int | None] = [None] * len(rows)
     if len(rows) < _LEAST_TURNS or (calls.batch[rows] == NULL).any():
         return none
+    if (calls.batch[rows] % np.maximum(calls.query_length[rows], 1) != 0).all():
+        return none
     copies = by_thread(linked, named_tops(linked, shapes, _COPIES))
     turn, changes = 0, 0
     found: list[int | None] = []

@@ -24,6 +24,7 @@ class OpIndex:
         self._linked = linked
         self._trace = linked.trace
         self._shapes: dict[int, tuple[Any, ...]] = {}
+        self._tensors: dict[int, tuple[Shape, ...]] = {}
         self._arguments: dict[int, tuple[str, ...]] = {}
 
     @cached_property
@@ -64,7 +65,13 @@ class OpIndex:
 
     def tensors(self, op: int) -> tuple[Shape, ...]:
         """Return the shapes of the inputs that are tensors with dimensions, in their order."""
-        return tuple(shape for shape in self.shapes(op) if shape and isinstance(shape[0], int))
+        code = int(self._trace.ops.input_dims[op])
+        found = self._tensors.get(code)
+        if found is None:
+            shapes = self.shapes(op)
+            found = tuple(shape for shape in shapes if shape and isinstance(shape[0], int))
+            self._tensors[code] = found
+        return found
 
     def tensor_list(self, op: int) -> tuple[Shape, ...]:
         """Return the shapes of the first input that is a list of tensors."""
