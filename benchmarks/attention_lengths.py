@@ -7,7 +7,6 @@ call says. Writes the table into ``docs/attention.md``.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 import tracekit
-from benchmarks.document import replace_between
-from benchmarks.tools import CHECKOUT, UnusableError
+from benchmarks.measuring import run_comparison
+from benchmarks.tools import CHECKOUT
 from tracekit.analysis.call_table import call_table
 from tracekit.analysis.withholding import without_labels
 from tracekit.errors import TracekitError
@@ -46,26 +45,17 @@ KIND, AXIS = "kind", "axis"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, write the table, and return 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.attention_lengths", description=__doc__
-    )
-    parser.add_argument("traces", nargs="+", type=Path, help="labelled traces or run folders")
-    parser.add_argument("--docs", type=Path, default=_DOCS)
-    args = parser.parse_args(argv)
+    return run_comparison("attention_lengths", __doc__, (MARKER, _DOCS), argv, _body)
+
+
+def _body(traces: Sequence[Path]) -> str:
     rows: dict[str, Counter[str]] = {}
-    for path in args.traces:
+    for path in traces:
         try:
             rows[path.name] = compared(tracekit.load(path))
         except TracekitError as error:
             print(f"{path}: {error}", file=sys.stderr)
-    rows = {name: counts for name, counts in rows.items() if counts}
-    try:
-        text = replace_between(args.docs.read_text(encoding="utf-8"), MARKER, table(rows))
-        args.docs.write_text(text, encoding="utf-8")
-    except (OSError, UnusableError) as error:
-        print(f"benchmarks.attention_lengths: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return table({name: counts for name, counts in rows.items() if counts})
 
 
 def compared(trace: Trace) -> Counter[str]:

@@ -6,20 +6,18 @@ with the one that was measured. Writes the table into ``docs/idle.md``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import tracekit
-from benchmarks.document import replace_between
-from benchmarks.tools import CHECKOUT, UnusableError
+from benchmarks.measuring import run_comparison
+from benchmarks.tools import CHECKOUT
 from tracekit.analysis.estimated import estimated_times
 from tracekit.analysis.idle import idle_pieces
 from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
-from tracekit.errors import TracekitError
 from tracekit.runfolder import RICH_PASS, TIMING
 
 if TYPE_CHECKING:
@@ -32,18 +30,11 @@ _MS: Final = 1e6
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, write the table, and return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.estimates", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
-    parser.add_argument("--docs", type=Path, default=_DOCS)
-    args = parser.parse_args(argv)
-    try:
-        rows = [row for run in args.runs if (row := compared(run)) is not None]
-        text = replace_between(args.docs.read_text(encoding="utf-8"), MARKER, table(rows))
-        args.docs.write_text(text, encoding="utf-8")
-    except (OSError, UnusableError, TracekitError) as error:
-        print(f"benchmarks.estimates: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_comparison("estimates", __doc__, (MARKER, _DOCS), argv, _body)
+
+
+def _body(runs: Sequence[Path]) -> str:
+    return table([row for run in runs if (row := compared(run)) is not None])
 
 
 def compared(run: Path) -> dict[str, Any] | None:

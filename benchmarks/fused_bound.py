@@ -7,7 +7,6 @@ with what the bound of `flash_attention` assumes of it, and runs ``NAME.written`
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 import tracekit
-from benchmarks.document import replace_between
+from benchmarks.measuring import run_comparison
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.analysis.analyze import device_name
 from tracekit.analysis.call_table import CallTable, call_table
 from tracekit.analysis.device_peaks import Peaks, peaks_of
 from tracekit.analysis.fused_attention import FUSED, as_assumed, can_be_fused, fused_calls
-from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,22 +60,15 @@ class Pair:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, write the result, and return 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fused_bound", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="traces or run folders")
-    parser.add_argument("--docs", type=Path, default=_DOCS)
-    args = parser.parse_args(argv)
-    try:
-        runs = {path.name: run for path in args.runs if (run := _run(path)) is not None}
-        ratios = np.concatenate([over_assumed(run) for run in runs.values()] or [np.empty(0)])
-        if not len(ratios):
-            raise UnusableError("none of the runs has fused calls of known size; give others")
-        text = summary(ratios, pairs_of(runs))
-        docs = args.docs.read_text(encoding="utf-8")
-        args.docs.write_text(replace_between(docs, MARKER, text), encoding="utf-8")
-    except (OSError, UnusableError, TracekitError) as error:
-        print(f"benchmarks.fused_bound: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_comparison("fused_bound", __doc__, (MARKER, _DOCS), argv, _body)
+
+
+def _body(paths: Sequence[Path]) -> str:
+    runs = {path.name: run for path in paths if (run := _run(path)) is not None}
+    ratios = np.concatenate([over_assumed(run) for run in runs.values()] or [np.empty(0)])
+    if not len(ratios):
+        raise UnusableError("none of the runs has fused calls of known size; give others")
+    return summary(ratios, pairs_of(runs))
 
 
 def _run(path: Path) -> Run | None:

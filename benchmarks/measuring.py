@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.document import replace_between
 from benchmarks.tools import UnusableError
 from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
+
+
+def run_comparison(
+    module: str,
+    about: str | None,
+    target: tuple[str, Path],
+    argv: Sequence[str] | None,
+    text_of: Callable[[Sequence[Path]], str],
+) -> int:
+    """Write what `text_of` says of recorded runs into a document; return a code.
+
+    The runs are what the command line names, `target` the markers and the document, unless the
+    command line names another.
+    """
+    marker, docs = target
+    program = f"benchmarks.{module}"
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=about)
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders or traces")
+    parser.add_argument("--docs", type=Path, default=docs)
+    args = parser.parse_args(argv)
+    try:
+        text = text_of(args.runs)
+        before = args.docs.read_text(encoding="utf-8")
+        args.docs.write_text(replace_between(before, marker, text), encoding="utf-8")
+    except (OSError, UnusableError, TracekitError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def run_measurement(

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.what == "record":
         return run_measurement(PROGRAM, lambda: measure(args), args.output)
     try:
-        document(args.file, args.docs)
+        write_measured(args.file, args.docs, MARKER, table)
     except UnusableError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return error.code
@@ -274,17 +274,6 @@ def _difference(case: Case, found: Recorded) -> int:
 
 def _preset(case: Case) -> list[str]:
     return [case.options["preset"]] if "preset" in case.options else []
-
-
-def document(file: Path, docs: Path) -> None:
-    """Replace the table of the documentation by what a file holds.
-
-    Raises
-    ------
-    UnusableError
-        The file or the documentation cannot be read, or has no such markers.
-    """
-    write_measured(file, docs, MARKER, table)
 
 
 def table(body: dict[str, Any]) -> str:

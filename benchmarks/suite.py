@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         if args.what == "document":
-            document(args.file, args.docs)
+            write_measured(args.file, args.docs, MARKER, table)
             return 0
         _record(args)
     except (UnusableError, TracekitError) as error:
@@ -178,17 +178,6 @@ def _row(folder: Path) -> dict[str, Any]:
         "bytes": sum(file["size_bytes"] for file in manifest["files"]),
         "files": {RICH_PASS: (folder / RICH_PASS).stat().st_size},
     }
-
-
-def document(file: Path, docs: Path) -> None:
-    """Replace the table of the documentation by what a file holds.
-
-    Raises
-    ------
-    UnusableError
-        The file or the documentation cannot be read, or has no such markers.
-    """
-    write_measured(file, docs, MARKER, table)
 
 
 def table(body: dict[str, Any]) -> str:

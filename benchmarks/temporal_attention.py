@@ -7,15 +7,13 @@ over those of spatial attention, and hit rates where the run folder has counters
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import tracekit
-from benchmarks.document import replace_between
-from benchmarks.tools import CHECKOUT, UnusableError
-from tracekit.errors import TracekitError
+from benchmarks.measuring import run_comparison
+from benchmarks.tools import CHECKOUT
 from tracekit.units import MISSING, format_share
 
 if TYPE_CHECKING:
@@ -32,20 +30,11 @@ _HEADERS: Final = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare, write the table, and return 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.temporal_attention", description=__doc__
-    )
-    parser.add_argument("runs", nargs="+", type=Path, help="run folders or traces of videos")
-    parser.add_argument("--docs", type=Path, default=_DOCS)
-    args = parser.parse_args(argv)
-    try:
-        rows = [row for path in args.runs if (row := compared(path)) is not None]
-        text = replace_between(args.docs.read_text(encoding="utf-8"), MARKER, table(rows))
-        args.docs.write_text(text, encoding="utf-8")
-    except (OSError, UnusableError, TracekitError) as error:
-        print(f"benchmarks.temporal_attention: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_comparison("temporal_attention", __doc__, (MARKER, _DOCS), argv, _body)
+
+
+def _body(runs: Sequence[Path]) -> str:
+    return table([row for run in runs if (row := compared(run)) is not None])
 
 
 def compared(path: Path) -> tuple[str, ...] | None:

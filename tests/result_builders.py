@@ -293,6 +293,59 @@ TYPICAL_TIMES = {
 }
 
 
+TYPICAL_ATTENTION = AttentionResult(
+    by_axis=(
+        AttentionShare("spatial", 140, 7_000_000, 7 / 14.93, 140, 8_067_345_285_120),
+        AttentionShare("temporal", 96, 4_400_123, 4.4 / 14.93, 48, 111_803_367_424),
+        AttentionShare(None, 70, 3_530_777, 3.53 / 14.93),
+    ),
+    by_kind=(
+        AttentionShare("self", 236, 11_400_123, 11.4 / 14.93, 188, 8_179_148_652_544),
+        AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93, None, None, 0),
+    ),
+    calls=(
+        attention_call(),
+        attention_call(
+            axis="temporal", batch=4_096, sequences=32_768, query_length=16, key_length=16
+        ),
+        AttentionCall(*[9_300_000, *[None] * 5, "forward", *[None] * 11, 2, 50_000, *[None] * 3]),
+    ),
+    calls_total=306,
+    calls_listed=3,
+    sequence_lengths=(
+        SequenceLength(4_096, 4_096, "self", "spatial", 40, 6_000_000, 0.4),
+        SequenceLength(16, 16, "self", "temporal", 48, 4_400_123, 0.3),
+        SequenceLength(None, None, None, None, 70, 3_530_777, 0.24),
+        SequenceLength(1_024, 1_024, "self", "spatial", 60, 900_000, 0.06),
+    ),
+    length_ratio=LengthRatio(
+        "denoise",
+        0,
+        "spatial",
+        4_096,
+        64,
+        64.0,
+        4.0,
+        (LengthLevels("denoise", 0, "spatial", (4_096, 1_024, 256, 64), 64.0, 4.0),),
+    ),
+    profile=(
+        LengthProfile("text_encoder", "sequence", 12, 1, False, "call", (77,) * 12),
+        LengthProfile("denoise", "spatial", 64, 4, True, "call", U_SHAPE),
+        LengthProfile("denoise", "temporal", 64, 4, True, "call", (16,) * 16),
+    ),
+    inside=INSIDE,
+    likeness=(
+        StageLikeness(
+            "text_encoder", "prefill", 77, 77, 77.7, None, "77 queries at once on 77 keys"
+        ),
+        StageLikeness(
+            *("denoise", None, 4_096, 4_096, 12.5, 333.0),
+            "4,096 queries at once on 4,096 keys; 12.5 FLOPs a byte",
+        ),
+    ),
+)
+
+
 def typical(**changes: Any) -> Analysis:
     """A text-to-video run with everything that a report can show, at realistic sizes."""
     whole = sum(time_ns for _, time_ns in TYPICAL_TIMES.values())
@@ -336,59 +389,7 @@ def typical(**changes: Any) -> Analysis:
             stage("vae_decode", 8_100_000, start_ns=101_000_000, span_ns=27_000_000),
             stage(None, 1_200_345, start_ns=0, span_ns=128_000_000, steps=None, traced_steps=None),
         ),
-        attention=AttentionResult(
-            by_axis=(
-                AttentionShare("spatial", 140, 7_000_000, 7 / 14.93, 140, 8_067_345_285_120),
-                AttentionShare("temporal", 96, 4_400_123, 4.4 / 14.93, 48, 111_803_367_424),
-                AttentionShare(None, 70, 3_530_777, 3.53 / 14.93),
-            ),
-            by_kind=(
-                AttentionShare("self", 236, 11_400_123, 11.4 / 14.93, 188, 8_179_148_652_544),
-                AttentionShare("cross", 70, 3_530_777, 3.53 / 14.93, None, None, 0),
-            ),
-            calls=(
-                attention_call(),
-                attention_call(
-                    axis="temporal", batch=4_096, sequences=32_768, query_length=16, key_length=16
-                ),
-                AttentionCall(
-                    *[9_300_000, *[None] * 5, "forward", *[None] * 11, 2, 50_000, *[None] * 3]
-                ),
-            ),
-            calls_total=306,
-            calls_listed=3,
-            sequence_lengths=(
-                SequenceLength(4_096, 4_096, "self", "spatial", 40, 6_000_000, 0.4),
-                SequenceLength(16, 16, "self", "temporal", 48, 4_400_123, 0.3),
-                SequenceLength(None, None, None, None, 70, 3_530_777, 0.24),
-                SequenceLength(1_024, 1_024, "self", "spatial", 60, 900_000, 0.06),
-            ),
-            length_ratio=LengthRatio(
-                "denoise",
-                0,
-                "spatial",
-                4_096,
-                64,
-                64.0,
-                4.0,
-                (LengthLevels("denoise", 0, "spatial", (4_096, 1_024, 256, 64), 64.0, 4.0),),
-            ),
-            profile=(
-                LengthProfile("text_encoder", "sequence", 12, 1, False, "call", (77,) * 12),
-                LengthProfile("denoise", "spatial", 64, 4, True, "call", U_SHAPE),
-                LengthProfile("denoise", "temporal", 64, 4, True, "call", (16,) * 16),
-            ),
-            inside=INSIDE,
-            likeness=(
-                StageLikeness(
-                    "text_encoder", "prefill", 77, 77, 77.7, None, "77 queries at once on 77 keys"
-                ),
-                StageLikeness(
-                    *("denoise", None, 4_096, 4_096, 12.5, 333.0),
-                    "4,096 queries at once on 4,096 keys; 12.5 FLOPs a byte",
-                ),
-            ),
-        ),
+        attention=TYPICAL_ATTENTION,
         idle=IdleResult(CAUSES, BLAME, gaps, 1_804, len(gaps)),
         roofline=ROOFLINE,
         left_out=(

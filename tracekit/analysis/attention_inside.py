@@ -10,6 +10,7 @@ from tracekit.analysis.call_table import CallTable, is_attention
 from tracekit.attention_results import AttentionInside, AxisInside, AxisRatio, PartTime
 from tracekit.classifying.attention_parts import PARTS, part_of_attention
 from tracekit.classifying.table import KernelTable
+from tracekit.linking.codes import distinct_rows
 from tracekit.trace import ACTIVITY_KINDS, NULL, BoolArray, IntArray, SmallArray
 from tracekit.units import share_of
 
@@ -40,12 +41,13 @@ def attention_parts(table: KernelTable, rows: IntArray) -> SmallArray:
     kind = np.zeros(len(table), np.int64)
     if linked.basis != "cpu":
         kind = linked.trace.activities.kind.astype(np.int64)
-    found, code = np.unique(np.stack([linked.name[rows], kind[rows]]), axis=1, return_inverse=True)
+    columns = linked.name[rows].astype(np.int64), kind[rows]
+    first, group = distinct_rows(columns)
     of = [
         PARTS.index(part_of_attention(linked.trace.text(name) or "", ACTIVITY_KINDS[activity]))
-        for name, activity in found.T.tolist()
+        for name, activity in zip(*(column[first].tolist() for column in columns), strict=True)
     ]
-    return np.array([*of, 0], np.int8)[code.reshape(-1)]
+    return np.array([*of, 0], np.int8)[group]
 
 
 def _axis(

@@ -11,11 +11,18 @@ import numpy as np
 
 from tracekit.classifying.attention_kinds import call_kinds
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.convolutions import Convolution, convolutions
-from tracekit.classifying.factorized import SPATIAL, Call, Images, Size, roles_in_videos
+from tracekit.classifying.convolutions import Convolution, Convolutions, convolutions
+from tracekit.classifying.factorized import (
+    EXTRA_TOKENS,
+    SPATIAL,
+    Call,
+    Images,
+    Size,
+    roles_in_videos,
+)
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.ops_beside import by_thread, named_tops
+from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
 from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
@@ -28,11 +35,9 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
 _GRIDS: Final = frozenset({"meshgrid"})
 _GRID_AXES: Final = (2, 3)
-_LOOKUPS: Final = frozenset({"embedding"})
 _LEAST_TURNS: Final = 2
 _MERGES: Final = (1, 4, 16, 64, 256)
 _LEAST_UNIT: Final = 4
-_EXTRA_TOKENS: Final = 8
 _MOST_TEXT_TOKENS: Final = 1024
 """Tokens that stand beside a video's own in one sequence; HunyuanVideo has 256, Wan 512."""
 
@@ -61,7 +66,7 @@ def call_traits(
         return CallTraits(axis, axis)
     layers = convolutions(linked, shapes)
     grids = TokenGrids(linked, shapes, calls, layers)
-    images = _images(layers.values(), grids.frames())
+    images = _images(layers.of.values(), grids.frames())
     for number in np.unique(model[known]).tolist():
         rows = known[model[known] == number]
         roles = roles_in_videos(_calls(calls, rows), images)
@@ -71,7 +76,7 @@ def call_traits(
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
     rest = known[axis[known] < 0]
-    axis[rest] = _by_convolutions(linked, shapes, layers, calls, rest)
+    axis[rest] = _by_convolutions(linked, grids.lookups, layers, calls, rest)
     rest = known[axis[known] == _SEQUENCE]
     axis[rest] = _by_position_grids(linked, shapes, calls, rest)
     kind = call_kinds(linked, shapes, calls, known, layers)
@@ -85,14 +90,13 @@ def call_traits(
 
 def _by_convolutions(
     linked: Linked,
-    shapes: OpIndex,
-    layers: dict[int, Convolution],
+    lookups: dict[int, OpsBeside],
+    layers: Convolutions,
     calls: AttentionCalls,
     rows: IntArray,
 ) -> list[int]:
     """Return for each of some calls the axis that the last convolution before it tells."""
-    before = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
-    lookups = by_thread(linked, named_tops(linked, shapes, _LOOKUPS))
+    before = layers.beside
     found: list[int] = []
     for row in rows.tolist():
         thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
@@ -102,7 +106,7 @@ def _by_convolutions(
             continue
         since_ns = int(linked.trace.ops.start_ns[layer])
         has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
-        found.append(_axis_of(calls, row, layers[layer], has_lookup=has_lookup))
+        found.append(_axis_of(calls, row, layers.of[layer], has_lookup=has_lookup))
     return found
 
 
@@ -148,7 +152,7 @@ def _calls(calls: AttentionCalls, rows: IntArray) -> list[Call]:
     sequences = (calls.sequences if has_heads else calls.batch)[rows].tolist()
     queries, keys = calls.query_length[rows].tolist(), calls.key_length[rows].tolist()
     return [
-        Call(Size(count, length, length, has_heads), 0 <= others - length <= _EXTRA_TOKENS)
+        Call(Size(count, length, length, has_heads), 0 <= others - length <= EXTRA_TOKENS)
         for count, length, others in zip(sequences, queries, keys, strict=True)
     ]
 
@@ -205,7 +209,7 @@ def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_l
             if 0 <= spare <= _MOST_TEXT_TOKENS and spare < depth * plane:
                 return _BOTH
     for plane in convolution.planes:
-        if 0 <= length - plane <= _EXTRA_TOKENS:
+        if 0 <= length - plane <= EXTRA_TOKENS:
             return _SPATIAL
     if not has_lookup and calls.heads[row] != NULL and batch % convolution.batch == 0:
         # Masked units and the like stand where heads do: (batch · heads, units, tokens).
@@ -223,14 +227,15 @@ def _of_frames(calls: AttentionCalls, rows: IntArray, axis: SmallArray, images: 
 
     The frames were a batch of images that spatial attention was over.
     """
-    frames: set[int] = set()
-    for row in rows[calls.batch[rows] != NULL].tolist():
-        batch, length = int(calls.batch[row]), int(calls.query_length[row])
-        if axis[row] == _SPATIAL:
-            planes = {plane for count, plane in images.planes if count == batch}
-            if any(0 <= length - plane <= _EXTRA_TOKENS for plane in planes):
-                frames.add(batch)
-    for row in rows[(calls.batch[rows] != NULL) & (axis[rows] == _SEQUENCE)].tolist():
+    rows = rows[calls.batch[rows] != NULL]
+    spatial = rows[axis[rows] == _SPATIAL]
+    sizes = {*zip(calls.batch[spatial].tolist(), calls.query_length[spatial].tolist(), strict=True)}
+    frames = {
+        count
+        for count, plane in images.planes
+        if any((count, plane + extra) in sizes for extra in range(EXTRA_TOKENS + 1))
+    }
+    for row in rows[axis[rows] == _SEQUENCE].tolist():
         batch, length = int(calls.batch[row]), int(calls.query_length[row])
         counts = {batch * (length - extra) for extra in (0, 1) if length - extra > 1}
         is_own = calls.key_length[row] == length and calls.causal[row] != 1

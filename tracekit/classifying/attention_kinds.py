@@ -11,7 +11,7 @@ import numpy as np
 
 from tracekit.categories import LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.convolutions import Convolution
+from tracekit.classifying.convolutions import Convolution, Convolutions
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
@@ -38,20 +38,19 @@ def call_kinds(
     index: OpIndex,
     calls: AttentionCalls,
     known: IntArray,
-    images: dict[int, Convolution],
+    images: Convolutions,
 ) -> SmallArray:
     """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
 
     As many keys as queries are self, and joint where both, or the tokens that they are made of,
     were put together of two sequences before. Other numbers are self where a cache was written to,
     where all projections before took the same tokens (chunks, windows, pooled queries), where one
-    of `images`, the convolutions by their row, made the keys' tokens of the queries', or but for a
-    few learned keys; joint where text was added to the keys; else cross.
+    of `images`, the convolutions, made the keys' tokens of the queries', or but for a few learned
+    keys; joint where text was added to the keys; else cross.
     """
     kind = np.full(len(calls), -1, np.int8)
     joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
     layers = by_thread(linked, _linear_tops(linked, index))
-    reductions = by_thread(linked, np.fromiter(images, np.int64, len(images)))
     others: dict[int, set[int]] = defaultdict(set)
     joined: list[tuple[int, int]] = []
     ended = dict.fromkeys(np.unique(calls.thread).tolist(), -1)
@@ -78,9 +77,10 @@ def call_kinds(
         elif not before and row and _is_chunk(calls, row):
             kind[row] = kind[row - 1]
         else:
-            made = reductions[thread].between(since_ns, start_ns) if thread in reductions else []
+            convolved = images.beside.get(thread)
+            made = convolved.between(since_ns, start_ns) if convolved is not None else []
             is_own = _are_own(index, before, calls, row) or any(
-                _reduces(images[one], queries, keys) for one in made
+                _reduces(images.of[one], queries, keys) for one in made
             )
             kind[row] = _SELF if is_own else _CROSS
     for row, queries in joined:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
+import numpy as np
+
 from tracekit.categories import CONV
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
-from tracekit.classifying.ops_beside import outermost_rows
+from tracekit.classifying.ops_beside import OpsBeside, by_thread, outermost_rows
 from tracekit.linking.link import Linked
 
 _NUMBERS: Final = re.compile(r"-?\d+")
@@ -38,8 +40,21 @@ class Convolution:
         return self.planes[-1] == 1 and self.planes[0] > 1
 
 
-def convolutions(linked: Linked, index: OpIndex) -> dict[int, Convolution]:
-    """Return the outermost forward convolution ops whose shapes are known, by row."""
+@dataclass(frozen=True, slots=True)
+class Convolutions:
+    """The convolutions of a trace, by the row of their op, and in their order on each thread."""
+
+    of: dict[int, Convolution]
+    beside: dict[int, OpsBeside]
+
+
+def convolutions(linked: Linked, index: OpIndex) -> Convolutions:
+    """Return the outermost forward convolution ops whose shapes are known."""
+    found = _by_row(linked, index)
+    return Convolutions(found, by_thread(linked, np.fromiter(found, np.int64, len(found))))
+
+
+def _by_row(linked: Linked, index: OpIndex) -> dict[int, Convolution]:
     ops = linked.trace.ops
     is_conv = index.named(_is_convolution)
     if not is_conv.any():

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 SPATIAL: Final = 0
 TEMPORAL: Final = 1
 
-_EXTRA_TOKENS: Final = 8
+EXTRA_TOKENS: Final = 8
 """Class and register tokens that a sequence may hold beside its positions."""
 
 _MOST_CLIPS: Final = 64
@@ -193,7 +193,7 @@ def _as_video(space: Size, time: Size) -> Iterator[_Pair]:
         frames, positions = space.sequences // clips, time.sequences // clips
         if frames < _LEAST_FRAMES or positions < _LEAST_POSITIONS or frames == positions:
             continue
-        if not (space.may_be(positions, _EXTRA_TOKENS) and time.may_be(frames, _EXTRA_TOKENS)):
+        if not (space.may_be(positions, EXTRA_TOKENS) and time.may_be(frames, EXTRA_TOKENS)):
             continue
         # Extra tokens stand in one of the two sequences at most.
         if space.may_be(positions) or time.may_be(frames):

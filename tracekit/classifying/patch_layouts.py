@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import prod
 from typing import Final
 
+from tracekit.classifying.factorized import EXTRA_TOKENS
 from tracekit.classifying.op_index import Shape
 from tracekit.labels import AXES
 
@@ -26,7 +27,6 @@ _FRAMES_RANK: Final = 7
 _LEAST_WINDOW: Final = 4
 """Side of a square that may be a window to attend in, beside a patch that becomes one token."""
 
-_EXTRA_TOKENS: Final = 8
 LEAST_TOKENS: Final = 16
 """Fewer tokens are no image: a product of small numbers says nothing."""
 
@@ -43,7 +43,7 @@ class Layout:
 
         A few tokens that a module learns may stand beside them.
         """
-        for spare in range(min(_EXTRA_TOKENS, tokens - LEAST_TOKENS) + 1):
+        for spare in range(min(EXTRA_TOKENS, tokens - LEAST_TOKENS) + 1):
             if tokens - spare in self.images:
                 return _SPATIAL
             if tokens - spare in self.videos:

@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.convolutions import Convolution
+from tracekit.classifying.convolutions import Convolutions
+from tracekit.classifying.factorized import EXTRA_TOKENS
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
@@ -37,7 +38,6 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 )
 _CROSS: Final = KINDS.index("cross")
 _LOOKUPS: Final = frozenset({"embedding"})
-_EXTRA_TOKENS: Final = 8
 _LEAST_GROWTH: Final = 4
 """A decoder ends with so many times the positions that it began with, at least."""
 
@@ -64,14 +64,17 @@ class _Model:
 
 
 class TokenGrids:
-    """Tells the axes of calls of one trace whose tokens no convolution laid out before."""
+    """Tells the axes of calls of one trace whose tokens no convolution laid out before.
+
+    `lookups` are the ops of each thread that look up tokens, positions and the like.
+    """
 
     def __init__(
         self,
         linked: Linked,
         index: OpIndex,
         calls: AttentionCalls,
-        layers: dict[int, Convolution],
+        layers: Convolutions,
     ) -> None:
         self._linked, self._index, self._calls, self._layers = linked, index, calls, layers
         self._start_ns = linked.trace.ops.start_ns
@@ -92,9 +95,8 @@ class TokenGrids:
         self._layouts = by_thread(linked, copies[is_layout[group]])
         lookups = named_tops(linked, index, _LOOKUPS)
         is_text = [self._may_be_text(row) for row in lookups.tolist()]
-        self._lookups = by_thread(linked, lookups)
+        self.lookups = by_thread(linked, lookups)
         self._texts = by_thread(linked, lookups[np.array(is_text, np.bool_)])
-        self._convolutions = by_thread(linked, np.fromiter(layers, np.int64, len(layers)))
 
     def tell(self, rows: IntArray, axis: SmallArray, kind: SmallArray) -> None:
         """Decide, in place, for those of some calls whose axis is a sequence's.
@@ -165,14 +167,14 @@ class TokenGrids:
         """Return the size of the table in which the tokens of a call were looked up, if any."""
         calls = self._calls
         thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
-        if thread not in self._lookups:
+        if thread not in self.lookups:
             return None
-        lookups = self._lookups[thread]
+        lookups = self.lookups[thread]
         at = bisect_left(lookups.starts, start_ns)
         batch, tokens = int(calls.batch[row]), int(calls.batch[row] * calls.query_length[row])
         for one in lookups.rows[max(at - _LOOKED_AT, 0) : at]:
             tensors = self._index.tensors(one)
-            is_own = len(tensors) == 2 and 0 <= tokens - prod(tensors[1]) <= batch * _EXTRA_TOKENS
+            is_own = len(tensors) == 2 and 0 <= tokens - prod(tensors[1]) <= batch * EXTRA_TOKENS
             if is_own:
                 return tensors[0]
         return None
@@ -211,7 +213,7 @@ class TokenGrids:
 
     def _are_codes(self, model: _Model, thread: int, made_ns: int) -> bool:
         """Say whether an image is made of codes of the vocabulary of a model before it."""
-        lookups = self._lookups.get(thread)
+        lookups = self.lookups.get(thread)
         last = None if lookups is None else lookups.last_before(made_ns)
         tensors = () if last is None else self._index.tensors(last)
         return bool(tensors) and 0 <= model.entries - tensors[0][0] <= _MOST_SPECIAL
@@ -222,8 +224,8 @@ class TokenGrids:
         A text is attended to by the tokens of the image, or put together with them.
         """
         queries, keys = (of[between] for of in (self._calls.query_length, self._calls.key_length))
-        is_asked = (kind[between] == _CROSS) & (abs(keys - tokens) <= _EXTRA_TOKENS)
-        return bool((abs(queries - tokens) <= _EXTRA_TOKENS).all()) and not is_asked.any()
+        is_asked = (kind[between] == _CROSS) & (abs(keys - tokens) <= EXTRA_TOKENS)
+        return bool((abs(queries - tokens) <= EXTRA_TOKENS).all()) and not is_asked.any()
 
     def _layout_after(self, last: int, following: IntArray, axis: SmallArray) -> tuple[Layout, int]:
         """Return the layout that is made of tokens right after a model's last call, and when."""
@@ -232,7 +234,7 @@ class TokenGrids:
         video = self._video_after(following[:_CALLS_AHEAD], int(calls.batch[last]), axis)
         if video is not None:
             return video, end_ns
-        copies, convolutions = self._layouts.get(thread), self._convolutions.get(thread)
+        copies, convolutions = self._layouts.get(thread), self._layers.beside.get(thread)
         copy, layer = (
             ops.after(end_ns, 1) if ops is not None else [] for ops in (copies, convolutions)
         )
@@ -261,12 +263,12 @@ class TokenGrids:
         if not len(later):
             return False
         call_ns = int(self._calls.start_ns[later[0]])
-        others = (self._lookups.get(thread), self._convolutions.get(thread))
+        others = (self.lookups.get(thread), self._layers.beside.get(thread))
         return not any(ops is not None and ops.between(start_ns, call_ns) for ops in others)
 
     def _grown(self, convolutions: OpsBeside, since_ns: int) -> Layout | None:
         """Return the first layout of convolutions that make a larger image of it."""
-        layers = [self._layers[row] for row in convolutions.after(since_ns, _LAYERS_AHEAD)]
+        layers = [self._layers.of[row] for row in convolutions.after(since_ns, _LAYERS_AHEAD)]
         depth, plane = layers[0].volumes[0]
         largest = 0
         for layer in layers:
