@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -453,3 +454,13 @@ def test_without_counters_one_line_says_how_to_get_them() -> None:
     assert not told(build.typical(trace=build.trace_info(device_name="AMD Instinct MI300X")))
     assert not told(build.typical(trace=build.trace_info(basis="cpu")))
     assert not told(build.empty())
+
+
+def test_a_compressed_file_reads_like_the_plain_one(tmp_path: Path) -> None:
+    plain = Path(write(tmp_path / "ncu.csv", [(GEMM, GRID, values(10))]))
+    packed = tmp_path / "ncu.csv.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert read_counters(str(packed)) == read_counters(str(plain))
+    packed.write_bytes(packed.read_bytes()[:-12])
+    with pytest.raises(InputError, match=r"ncu\.csv\.gz: cannot be read"):
+        read_counters(str(packed))

@@ -8,12 +8,13 @@ https://docs.nvidia.com/nsight-compute/.
 from __future__ import annotations
 
 import csv
+import gzip
 import math
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 from tracekit.errors import InputError
@@ -62,7 +63,7 @@ class CountedLaunch:
 
 
 def read_counters(path: str) -> tuple[CountedLaunch, ...]:
-    """Return the launches in a CSV file of Nsight Compute, in the order of their launch.
+    """Return the launches in a CSV file of Nsight Compute (plain or `.gz`), in order of launch.
 
     Lines before the header, such as `==PROF==`, count for nothing.
 
@@ -72,9 +73,10 @@ def read_counters(path: str) -> tuple[CountedLaunch, ...]:
         The file cannot be read, is no such CSV, or has none of the metrics in `METRICS`.
     """
     try:
-        with Path(path).open(encoding="utf-8-sig", errors="replace", newline="") as source:
+        opener = gzip.open if path.endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as source:
             found = _read(path, source)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read ({reason.lower()})") from error
     except csv.Error as error:
