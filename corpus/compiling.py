@@ -184,8 +184,7 @@ def _labelling(function: Callable[..., Any], origins: Origins) -> Any:
     def codegen(self: Any, code: Any) -> Any:
         label = getattr(self, "true_category", None)
         if hasattr(self, "node"):
-            own = self.node.get_origin_node()
-            label = origins.label([own] if own is not None else self.node.origins, "extern")
+            label = origins.label(_called(self.node), "extern")
         if label is None:
             return function(self, code)
         code.writeline(f"_label = torch.profiler.record_function({label!r}); _label.__enter__()")
@@ -194,6 +193,19 @@ def _labelling(function: Callable[..., Any], origins: Origins) -> Any:
         return found
 
     return codegen
+
+
+def _called(kernel: Any) -> Iterable[Any]:
+    """Return the operations that a call of a library is.
+
+    Where Inductor does not tell, the call comes with what its input was laid out anew from, which
+    has a kernel of its own.
+    """
+    own = kernel.get_origin_node()
+    if own is not None:
+        return [own]
+    convolutions = [node for node in kernel.origins if "convolution" in _name_of(node)]
+    return convolutions or list(kernel.origins)
 
 
 def _is_edge(node: Any, slug: str) -> bool:

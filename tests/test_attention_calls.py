@@ -344,3 +344,38 @@ def test_the_copy_that_merges_heads_may_stand_apart(after: str, tmp_path: Path) 
     [categories] = program.columns(tmp_path, "category")
     assert categories[0] == "attention"
     assert categories[3] == ("attention" if after == "linear" else "memory")
+
+
+def test_a_compiled_softmax_tells_heads_apart(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::mm", GEMM, [[1024, 768], [768, 2304]])
+    program.op("aten::bmm", GEMM, [[768, 16, 64], [768, 64, 20]])
+    softmax = "triton_per_fused__softmax_mul_view_3"
+    program.op(softmax, softmax, [[64, 12, 16, 20], [], []])
+    program.op("aten::bmm", GEMM, [[768, 16, 20], [768, 20, 64]])
+    calls = program.table(tmp_path).calls
+    geometry = (calls.batch, calls.heads, calls.query_length, calls.key_length, calls.head_size)
+    assert [column.tolist() for column in geometry] == [[64], [12], [16], [20], [64]]
+
+
+@pytest.mark.parametrize("tokens", [1024, 900])
+def test_compiled_linear_attention_with_the_softmax_of_the_queries_between(
+    tokens: int, tmp_path: Path
+) -> None:
+    """1,024 tokens of 32: the maxima of the queries are as many as the elements of the product."""
+    program = Program()
+    program.op("aten::convolution", GEMM, [[16, 128, 1, tokens], [768, 128, 1, 1]])
+    keys = "triton_red_fused__softmax_prepare_softmax_online_split_view_1"
+    program.op(keys, keys, [[16, 768, 1, tokens], [16, 8, 32, 1], []])
+    program.op("aten::bmm", GEMM, [[128, 32, tokens], [128, tokens, 32]])
+    queries = "triton_poi_fused__softmax_exp_mul_split_sub_view_8"
+    program.op(queries, queries, [[16, 768, 1, tokens], [16, 8, 1, tokens], []])
+    program.op("aten::bmm", GEMM, [[128, 32, 32], [128, 32, tokens]])
+    layout = "triton_poi_fused_convolution_permute_view_9"
+    program.op(layout, layout, [[128, 32, tokens], [16, 256, 1, tokens], []])
+    program.op("aten::convolution", GEMM, [[16, 256, 1, tokens], [128, 256, 1, 1]])
+    table = program.table(tmp_path)
+    calls = table.calls
+    geometry = (calls.batch, calls.heads, calls.query_length, calls.key_length, calls.head_size)
+    assert [column.tolist() for column in geometry] == [[16], [8], [tokens], [tokens], [32]]
+    assert table.to_arrow().column("category").to_pylist()[:5] == ["conv", *["attention"] * 4]

@@ -16,7 +16,7 @@ import torch
 
 import tracekit
 from corpus import record, spec
-from corpus.compiling import Origins
+from corpus.compiling import Origins, _called
 from corpus.pack import pack
 from corpus.recording import RICH, Setting, record_case
 from corpus.slim import slim
@@ -256,3 +256,14 @@ def operation(text: str, net: torch.nn.ModuleDict) -> SimpleNamespace:
     aten = SimpleNamespace(_opname=name)
     meta = {"nn_module_stack": stack, "original_aten": aten, "stack_trace": lines}
     return SimpleNamespace(op="call_function", target=f"aten.{name}.default", meta=meta)
+
+
+def test_a_convolution_of_a_library_is_no_copy_that_made_its_input() -> None:
+    net = torch.nn.ModuleDict({"attn": Attention()})
+    copy, called = operation("attn bmm", net), operation(" convolution", net)
+    unsure = SimpleNamespace(get_origin_node=lambda: None, origins=[copy, called])
+    assert list(_called(unsure)) == [called]
+    product = SimpleNamespace(get_origin_node=lambda: None, origins=[copy])
+    assert list(_called(product)) == [copy]
+    sure = SimpleNamespace(get_origin_node=lambda: copy, origins=[copy, called])
+    assert list(_called(sure)) == [copy]

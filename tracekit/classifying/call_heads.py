@@ -14,6 +14,7 @@ from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import rule_for_op
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, outermost_rows
+from tracekit.classifying.triton_names import is_triton_name
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, BoolArray
 
@@ -62,4 +63,6 @@ def _heads(
 
 def _is_of(category: str, name: str) -> bool:
     rule = rule_for_op(name)
-    return rule is not None and rule.decisive and rule.category == category
+    # What Inductor fused only lays out the input of a layer.
+    is_layer = rule is not None and rule.decisive and not is_triton_name(name)
+    return is_layer and rule.category == category

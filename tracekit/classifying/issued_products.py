@@ -54,12 +54,17 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """A softmax over the last dimension of a shape, which is empty where it is not known."""
+    """A softmax over the last dimension of a shape, which is empty where it is not known.
+
+    Where it was fused with other work, `tensors` holds the shapes of all that the kernel takes and
+    returns.
+    """
 
     start_ns: int
     place: int
     shape: tuple[int, ...]
     is_compiled: bool
+    tensors: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ def _softmax(linked: Linked, shapes: OpIndex, row: int, place: int) -> Softmax |
     tensors = shapes.tensors(row)
     is_compiled = is_triton_name(linked.trace.text(int(linked.trace.ops.name[row])) or "")
     if not tensors or is_compiled:
-        return Softmax(start_ns, place, (), is_compiled)
+        return Softmax(start_ns, place, (), is_compiled, tensors)
     return Softmax(start_ns, place, tensors[0], is_compiled) if len(tensors[0]) >= 3 else None
 
 

@@ -53,6 +53,10 @@ _FEATURES: Final = frozenset(
         "sigmoid",
     }
 )
+_SOFTMAX: Final = frozenset({"softmax", "prepare_softmax_online"})
+_SOFTMAX_STEPS: Final = _SOFTMAX | {"amax", "sub", "exp", "sum", "div", "cat"}
+"""What Inductor takes a softmax of keys apart into; learned keys are joined to them before."""
+
 _NORMALIZERS: Final = frozenset(
     {"add", "div", "mul", "to", "sum", "clamp", "clamp_min", "contiguous"}
 )
@@ -230,7 +234,7 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
         return True
     if not layers and step.name in _PRODUCTS:
         return True
-    if sizes.is_linear and not layers and step.words and step.words <= _FEATURES:
+    if sizes.is_linear and not layers and _makes_features(step.words):
         return True
     if not step.tensors:
         return step.is_helper and is_followed and step.has_shapes
@@ -242,6 +246,12 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
         return is_pooled and prod(shape) in (sizes.queries, sizes.keys)
     is_scale = step.name in _SCALES and len(step.tensors) == 1
     return is_scale and prod(step.tensors[0]) in (sizes.queries, sizes.keys)
+
+
+def _makes_features(words: frozenset[str]) -> bool:
+    """Say whether a step makes features of queries or keys, of which linear attention is."""
+    known = _FEATURES | _SOFTMAX_STEPS if words & _SOFTMAX else _FEATURES
+    return bool(words) and words <= known
 
 
 def _is_of_rows(shape: Shape, sizes: Sizes) -> bool:

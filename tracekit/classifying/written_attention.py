@@ -99,7 +99,34 @@ def _with_softmax(thread: Thread) -> Iterator[Span]:
         if not softmax.shape and beyond and beyond[0].start_ns < last.start_ns:
             continue
         ended.add(last.root)
-        yield Span(thread.number, first.root, last.root, _geometry(softmax, first, last))
+        geometry = _geometry(_with_scores(softmax, first), first, last)
+        if softmax.tensors and not _takes_scores(softmax, first):
+            # The softmax of the queries stands between the products of linear attention.
+            other = _pair_geometry(first, last)
+            geometry = other if other is not None and other.is_linear else geometry
+        yield Span(thread.number, first.root, last.root, geometry)
+
+
+def _takes_scores(softmax: Softmax, scores: Product) -> bool:
+    """Say whether a fused softmax takes or returns what a product made, however it is viewed."""
+    sides = (scores.rows, scores.columns)
+    return any(
+        prod(shape) == scores.scores and (len(shape) == 1 or shape[-1] in sides)
+        for shape in softmax.tensors
+    )
+
+
+def _with_scores(softmax: Softmax, scores: Product) -> Softmax:
+    """Return a softmax with its shape, if one of the tensors of its kernel has that of scores."""
+    if softmax.shape or not scores.batch:
+        return softmax
+    plane = (scores.rows, scores.columns)
+    fitting = (
+        shape
+        for shape in softmax.tensors
+        if len(shape) >= 3 and shape[-2:] == plane and prod(shape) == scores.scores
+    )
+    return replace(softmax, shape=max(fitting, key=len, default=()))
 
 
 def _fits(softmax: Softmax, scores: Product) -> bool:
