@@ -282,3 +282,11 @@ def test_a_video_that_is_decoded_in_tiles_is_one_stage(tmp_path: Path) -> None:
     table = run.table(tmp_path)
     assert summary(table) == [("text_encoder", 0), ("denoise", 3), ("vae_decode", 0)]
     assert found(table)[-1] == ("vae_decode", None)
+
+
+def test_a_model_that_is_called_again_does_not_denoise(tmp_path: Path) -> None:
+    """Nothing is looked up, drawn or told the time: a classifier that was timed."""
+    run = Run()
+    for step in range(5):
+        run.add(["conv", "add", *LAYER * 6, "norm", "gemm"], "forward", step)
+    assert summary(run.table(tmp_path)) == [("forward", 5)]

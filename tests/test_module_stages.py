@@ -143,3 +143,57 @@ def test_the_prompt_of_a_language_model_is_told_by_its_queries(tmp_path: Path) -
     run.builder = lambda: b  # type: ignore[method-assign]
     table: KernelTable = run.table(tmp_path)
     assert summary(table) == [("prefill", 0), ("decode", 4)]
+
+
+@pytest.mark.parametrize(
+    ("model", "stage"),
+    [("Qwen2Model_0", "decode"), ("BertModel_0", "forward"), ("SiglipVisionModel_0", "forward")],
+)
+def test_an_encoder_alone_encodes_for_nothing(model: str, stage: str, tmp_path: Path) -> None:
+    run = Pipeline()
+    for step in range(3):
+        run.call(model, text_encoder(), stage, step)
+    assert found(run.table(tmp_path)) == run.truth
+
+
+def test_an_annotation_around_everything_is_no_stage_if_there_are_some_inside(
+    tmp_path: Path,
+) -> None:
+    run = Pipeline().call("T5EncoderModel_0", text_encoder(), "text_encoder")
+    for step in range(3):
+        run.call("UNet2DConditionModel_0", unet(), "denoise", step)
+        run.add(scheduler(), "denoise", step)
+    b = run.builder()
+    b.annotation("execute_diffusion_1_256x256", -200, 1_000 * len(run.words) + 400)
+    run.builder = lambda: b  # type: ignore[method-assign]
+    assert found(run.table(tmp_path)) == run.truth
+
+
+def test_an_annotation_around_one_pass_is_its_stage(tmp_path: Path) -> None:
+    run = Pipeline().call("T5EncoderModel_0", text_encoder(), "warm pass")
+    b = run.builder()
+    b.annotation("warm pass", -200, 1_000 * len(run.words) + 400)
+    run.builder = lambda: b  # type: ignore[method-assign]
+    table = run.table(tmp_path)
+    assert found(table) == run.truth
+    assert table.stages.sources == ("annotation",)
+
+
+@pytest.mark.parametrize(
+    ("last", "stage"), [(("gemm", "argmax"), "parallel_decode"), (("norm", "argmax"), "forward")]
+)
+def test_parallel_decoding_picks_tokens_by_their_scores(
+    last: tuple[str, ...], stage: str, tmp_path: Path
+) -> None:
+    """CLIP's text tower looks for the end of the prompt, which picks none."""
+    run = Pipeline()
+    for step in range(4):
+        run.call("MaskGit_0", ["embed", "add", *LAYER * 4, "norm", *last], stage, step)
+    b = run.builder()
+    for at, word in enumerate(run.words):
+        if word == "flash":
+            queries = [2, 8, 64, 64]
+            name = "aten::scaled_dot_product_attention"
+            b.op(name, 1_000 * at - 50, 900, **{"Input Dims": [queries] * 3})
+    run.builder = lambda: b  # type: ignore[method-assign]
+    assert found(run.table(tmp_path)) == run.truth

@@ -126,3 +126,47 @@ def test_grids_tell_the_axis(tmp_path: Path) -> None:
     assert table["attention_axis"] == ["spatial", "spatial", "temporal"] * 2
     assert table["evidence"] == ["name", "name", "sequence"] * 2
     assert table["causal"] == [False] * 6
+
+
+class Network:
+    """One that says the same of every kernel."""
+
+    def __init__(self, **share: float) -> None:
+        rest = (1 - sum(share.values())) / (len(CLASSES) - len(share))
+        self.found = np.array([share.get(name, rest) for name in CLASSES])
+
+    def probabilities(self, features: Any, kernels: Any, wanted: Any) -> Any:
+        return np.tile(self.found, (len(wanted), 1))
+
+
+def categories(b: TraceBuilder, folder: Path) -> list[tuple[str, str]]:
+    table = tracekit.kernels(b.write(folder / "t.json")).to_arrow().to_pylist()
+    return [(row["category"], row["evidence"]) for row in table]
+
+
+def test_attention_by_name_stays_where_the_network_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tracekit.classifying.by_sequence.sequence_model", Network)
+    b = TraceBuilder()
+    for at, name in enumerate(("kernel_unified_attention_2d", "triton_helper", "_zn7")):
+        b.kernel(name, 100 * at, 50)
+    assert categories(b, tmp_path)[0] == ("attention", "name")
+
+
+@pytest.mark.parametrize(
+    ("near", "category"),
+    [("flash_fwd_kernel", "attention"), ("softmax_warp_forward", "attention"), (None, "memory")],
+)
+def test_what_serves_attention_needs_some_near(
+    near: str | None, category: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(attention=0.6, memory=0.39)
+    monkeypatch.setattr("tracekit.classifying.by_sequence.sequence_model", lambda: network)
+    b = TraceBuilder()
+    b.kernel("void at::native::elementwise_kernel<128, 4, direct_copy_kernel_cuda>", 0, 50)
+    for at in range(1, 30):
+        b.kernel("sm90_xmma_fprop_implicit_gemm", 100 * at, 50)
+    if near is not None:
+        b.kernel(near, 50, 50)
+    assert categories(b, tmp_path)[0][0] == category

@@ -15,19 +15,20 @@ from tracekit.categories import (
     OTHER,
     TEMPORAL_ATTENTION,
 )
+from tracekit.classifying.attention_parts import FUSED, GEMM, SOFTMAX, part_of_attention
 from tracekit.classifying.decisions import Decisions
-from tracekit.classifying.kernel_sequences import kernel_sequences
+from tracekit.classifying.kernel_sequences import KernelSequences, kernel_sequences
 from tracekit.classifying.launch_grids import axes_by_grid, calls_in_order
-from tracekit.classifying.sequence_model import sequence_model
+from tracekit.classifying.sequence_model import REACH, sequence_model
 from tracekit.classifying.situation import Verdict
 from tracekit.classifying.surroundings import AttentionRows
+from tracekit.classifying.twins import CERTAIN
 from tracekit.labels import AXES
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
-from tracekit.trace import NULL, FloatArray, IntArray, SmallArray
+from tracekit.trace import ACTIVITY_KINDS, NULL, BoolArray, FloatArray, IntArray, SmallArray
 
-CERTAIN: Final = 0.9
-"""Names that say this much need no context."""
+_ATTENTIONS: Final = [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]]
 
 _LEAST: Final = 0.35
 """Below this the network does not know either."""
@@ -67,8 +68,10 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     sequences = kernel_sequences(linked)
     wanted = sequences.place[rows]
     found = sequence_model().probabilities(sequences.features, sequences.kernels, wanted)
-    code, probability = _chosen(found)
     named = decided.category[rows].astype(np.int64)
+    is_alone = _is_alone(linked, sequences, decided, rows, found)
+    found[np.ix_(is_alone, _ATTENTIONS)] = 0
+    code, probability = _chosen(found)
     certain = decided.confidence[rows] >= CERTAIN
     unknown = (named == CODE_OF[OTHER]) & (decided.confidence[rows] < _LEAST)
     unsure = probability < np.where(unknown, _LEAST_UNKNOWN, _LEAST)
@@ -77,7 +80,8 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     stays = certain & (code != CODE_OF[TEMPORAL_ATTENTION])
     code = np.where(stays, named, code)
     probability = np.where(stays, decided.confidence[rows], probability)
-    agrees = (code == named) & ~(unsure & ~stays)
+    unsure &= ~stays
+    agrees = (code == named) & ~unsure
     first, which = distinct_rows(
         (decided.reason[rows], code, agrees.astype(np.int64), unsure.astype(np.int64))
     )
@@ -91,6 +95,45 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
         for at in first.tolist()
     ]
     return replace(Decisions.of(verdicts, which), confidence=np.round(probability, 3))
+
+
+def _is_alone(
+    linked: Linked,
+    sequences: KernelSequences,
+    decided: Decisions,
+    rows: IntArray,
+    found: FloatArray,
+) -> BoolArray:
+    """Return which rows have no work of attention near that they could serve, nor are some.
+
+    That is what ops or names say is attention, and products and softmaxes that the network takes
+    for some: copies and sums of other layers look like those beside attention.
+    """
+    is_work = np.isin(decided.category, _ATTENTIONS)
+    is_likely = np.isin(found.argmax(axis=1), _ATTENTIONS)
+    is_work[rows[is_likely]] |= _may_be_work(linked, rows[is_likely])
+    counts = np.zeros(len(sequences.kernels) + 1, np.int64)
+    counts[sequences.place[is_work] + 1] = 1
+    before = np.cumsum(counts)
+    place = sequences.place[rows]
+    low, high = np.maximum(place - REACH, 0), np.minimum(place + REACH + 1, len(before) - 1)
+    is_alone: BoolArray = before[high] == before[low]
+    return is_alone
+
+
+def _may_be_work(linked: Linked, rows: IntArray) -> BoolArray:
+    """Return which activities are products, softmaxes or fused attention by their names."""
+    activities = linked.trace.activities
+    columns = (activities.name[rows].astype(np.int64), activities.kind[rows].astype(np.int64))
+    first, which = distinct_rows(columns)
+    parts = [
+        part_of_attention(
+            linked.trace.text(int(activities.name[row])) or "",
+            ACTIVITY_KINDS[activities.kind[row]],
+        )
+        for row in rows[first].tolist()
+    ]
+    return np.isin(parts, (FUSED, GEMM, SOFTMAX))[which] if parts else np.zeros(0, np.bool_)
 
 
 def _chosen(found: FloatArray) -> tuple[IntArray, FloatArray]:

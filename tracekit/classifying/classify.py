@@ -16,6 +16,7 @@ from tracekit.classifying.passes import decide
 from tracekit.classifying.situation import distinct_situations
 from tracekit.classifying.surroundings import surroundings
 from tracekit.classifying.table import KernelTable
+from tracekit.classifying.twins import decided_by_twins
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.linking.stages import assign_stages
@@ -32,6 +33,7 @@ def classify(linked: Linked, donors: Sequence[KernelTable] = ()) -> KernelTable:
     around, attention = surroundings(linked, stages)
     situations, situation_of = distinct_situations(linked, around)
     decided = Decisions.of([decide(situation) for situation in situations], situation_of)
+    decided = decided_by_twins(linked, decided)
     decided, axis_by_grid = refined_by_sequence(linked, decided, attention)
     is_attention = np.isin(decided.category, [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]])
     # A label speaks for its whole module, anything else for the attention operator alone.

@@ -78,7 +78,7 @@ _COMMUNICATION = (
 _ATTENTION = (
     _line(
         MEMORY,
-        0.85,
+        0.95,
         "write into a key-value cache",
         r"reshape_and_cache concat_and_cache store_?kv copy_blocks_kernel append_?paged"
         r" set_kv_buffer kv_?cache_(?:update|copy)",
@@ -105,7 +105,7 @@ _ATTENTION = (
         "paged or ragged attention kernel of a serving engine",
         r"paged_?attention unified_attention batch(?:prefill|decode)with"
         r" single(?:prefill|decode)with merge_?(?:attn_)?states? fwd_(?:grouped_)?kernel_stage\d"
-        r" mla_(?:fwd|decode|prefill|kernel)",
+        r" mla_(?:fwd|decode|prefill|kernel) ^reduce_segments$",
     ),
     _line(
         ATTENTION, 0.9, "SageAttention kernel", r"sage_?(?:attn|fwd|quant|attention) qk_int\d?_sv"
@@ -164,14 +164,36 @@ _CONV = (
     ),
     _line(
         CONV,
+        0.92,
+        "layout change or set-up of MIOpen",
+        r"batched_transpose_\d subtensorop scalepackedtensor miopen",
+    ),
+    _line(
+        CONV,
         0.85,
         "layout change or set-up that a convolution library issues",
-        r"nchw_?(?:to|2)_?nhwc nhwc_?(?:to|2)_?nchw nchw2cnhw cnhw2nchw batched_transpose_\d"
-        r" tensortransformgeneric im(?:2d)?2_?col col2_?im compute[a-z]{0,20}offsets cask_"
-        r" subtensorop scalepackedtensor miopen",
+        r"nchw_?(?:to|2)_?nhwc nhwc_?(?:to|2)_?nchw nchw2cnhw cnhw2nchw"
+        r" tensortransformgeneric im(?:2d)?2_?col col2_?im compute[a-z]{0,20}offsets cask_",
     ),
     _line(CONV, 0.8, "GEMM or helper of cuDNN, which serves convolutions", r"cudnn"),
     _line(ATTENTION, 0.7, "kernel named after attention", r"attention (?<![a-z])attn"),
+)
+
+_EXPERTS = (
+    _line(
+        ELEMENTWISE,
+        0.9,
+        "weighted sum of what experts returned",
+        r"moe::dev::finalize finalizemoerouting",
+    ),
+    _line(MEMORY, 0.9, "tokens laid out for experts", r"expandinputrows moe::dev::permute"),
+    _line(
+        OTHER,
+        0.9,
+        "choice of experts, or how many tokens each has",
+        r"routing moe_?sorting moe_align sum_bitmatrix_rows",
+    ),
+    _line(LINEAR, 0.9, "result of grouped GEMMs put together", r"finalize_matmul_scatter"),
 )
 
 _LINEAR = (
@@ -244,8 +266,8 @@ _OTHER = (
     _line(
         OTHER,
         0.7,
-        "expert routing, box suppression or a wait",
-        r"routing moe_?sorting (?<![a-z])nms spin_kernel moe_align bucketize_sparse offsets_range",
+        "box suppression, bucketing or a wait",
+        r"(?<![a-z])nms spin_kernel bucketize_sparse offsets_range",
     ),
 )
 
@@ -339,6 +361,7 @@ PATTERNS: Final = (
     *_ATTENTION,
     *_NORM,
     *_CONV,
+    *_EXPERTS,
     *_LINEAR,
     *_TABLES,
     *_OTHER,

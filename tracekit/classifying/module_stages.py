@@ -22,6 +22,8 @@ _FEWEST: Final = 16
 """Activities up to which a call is a helper of the model that is called next."""
 _MOST_CALLS: Final = 8
 _SAME: Final = 0.9
+_ENCODERS: Final = ("text_encoder", "image_encoder")
+_TRUNK: Final = re.compile(r"^(?:Llama|Gemma|Qwen|Mistral|Phi|ChatGLM)\w*Model$")
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -34,7 +36,8 @@ def module_parts(sequence: RunSequence, calls: list[ModelCall]) -> list[Part]:
     held = sum(call.end - call.first for call in calls)
     if held < _LEAST_SHARE * len(sequence):
         return []
-    calls = _with_helpers([_with_role(sequence, call, calls) for call in calls])
+    calls = _alone([_with_role(sequence, call, calls) for call in calls])
+    calls = _with_helpers(calls)
     if all(call.role is None for call in calls):
         # Layers that nothing is called around, say.
         return []
@@ -57,6 +60,17 @@ def _with_role(sequence: RunSequence, call: ModelCall, calls: list[ModelCall]) -
         loop = Loop(np.array([other.first for other in same]), same[-1].end)
         return replace(call, role=loop_name(sequence, loop))
     return call
+
+
+def _alone(calls: list[ModelCall]) -> list[ModelCall]:
+    """Give an encoder that nothing else is in the run for the role of what it does by itself.
+
+    The trunk of a language model is one where another model is conditioned on it.
+    """
+    if len({call.model for call in calls}) != 1 or calls[0].role not in _ENCODERS:
+        return calls
+    role = "decode" if _TRUNK.search(calls[0].model) else "forward"
+    return [replace(call, role=role) for call in calls]
 
 
 def _with_helpers(calls: list[ModelCall]) -> list[ModelCall]:
@@ -91,7 +105,7 @@ def _in_a_row(sequence: RunSequence, calls: list[ModelCall], at: int) -> int:
 
 
 def _is_step(call: ModelCall) -> bool:
-    return call.role in STEPS or call.role in ("parallel_decode", "train")
+    return call.role in STEPS or call.role in ("parallel_decode", "train", "forward")
 
 
 def _goes_on(sequence: RunSequence, call: ModelCall, following: ModelCall) -> bool:

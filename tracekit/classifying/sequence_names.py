@@ -29,18 +29,22 @@ def loop_name(sequence: RunSequence, loop: Loop) -> str:
     """Return the name of a loop of steps by what the steps do.
 
     Training goes backward; a language model looks up tokens in each pass and asks for one a
-    sequence, parallel decoding for many; any other loop of passes is denoising.
+    sequence, parallel decoding for many, some of which it picks. Any other loop of passes is
+    denoising, unless nothing is looked up, drawn or told the time in the whole run: then it is one
+    model that is called again.
     """
     inside = slice(loop.start, loop.end)
     if trains(sequence, inside):
         return "train"
     in_each = np.count_nonzero(sequence.rare[inside] == LOOK_UP) >= len(loop)
     if not in_each or is_unet(sequence, loop):
-        return "denoise"
+        return "denoise" if sequence.rare.any() else "forward"
     many = queries_many(sequence, inside)
     if many is None:
         many = (sequence.causal[inside] == 0).any() and not is_causal(sequence, inside)
-    return "parallel_decode" if many else "decode"
+    if not many:
+        return "decode"
+    return "parallel_decode" if picks_tokens(sequence, inside) else "forward"
 
 
 def with_cascade(sequence: RunSequence, parts: list[Part]) -> list[Part]:
