@@ -290,3 +290,22 @@ def test_a_model_that_is_called_again_does_not_denoise(tmp_path: Path) -> None:
     for step in range(5):
         run.add(["conv", "add", *LAYER * 6, "norm", "gemm"], "forward", step)
     assert summary(run.table(tmp_path)) == [("forward", 5)]
+
+
+@pytest.mark.parametrize("prompts", [2, 3])
+def test_prompts_in_a_row_are_encoded_though_each_asks_for_many(
+    prompts: int, tmp_path: Path
+) -> None:
+    run = Run()
+    for _ in range(prompts):
+        run.add(text_encoder(6), "text_encoder")
+    for step in range(4):
+        words = ["cat", "sin", "cos", "gemm", "silu", "gemm", *LAYER * 12, "norm", "gemm", "add"]
+        run.add(words, "denoise", step)
+    b = run.builder()
+    for at, word in enumerate(run.words):
+        if word == "flash":
+            name = "aten::scaled_dot_product_attention"
+            b.op(name, 1_000 * at - 50, 900, **{"Input Dims": [[2, 8, 77, 64]] * 3})
+    run.builder = lambda: b  # type: ignore[method-assign]
+    assert [name for name, _ in summary(run.table(tmp_path))] == ["text_encoder", "denoise"]

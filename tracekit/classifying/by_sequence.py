@@ -19,7 +19,7 @@ from tracekit.classifying.attention_parts import FUSED, GEMM, SOFTMAX, part_of_a
 from tracekit.classifying.decisions import Decisions
 from tracekit.classifying.kernel_sequences import KernelSequences, kernel_sequences
 from tracekit.classifying.launch_grids import axes_by_grid, calls_in_order
-from tracekit.classifying.sequence_model import REACH, sequence_model
+from tracekit.classifying.sequence_model import sequence_model
 from tracekit.classifying.situation import Verdict
 from tracekit.classifying.surroundings import AttentionRows
 from tracekit.classifying.twins import CERTAIN
@@ -29,6 +29,9 @@ from tracekit.linking.link import Linked
 from tracekit.trace import ACTIVITY_KINDS, NULL, BoolArray, FloatArray, IntArray, SmallArray
 
 _ATTENTIONS: Final = [CODE_OF[ATTENTION], CODE_OF[TEMPORAL_ATTENTION]]
+
+_NEAR: Final = 128
+"""Kernels within which there must be attention for others to serve it: backward it takes dozens."""
 
 _LEAST: Final = 0.35
 """Below this the network does not know either."""
@@ -116,7 +119,7 @@ def _is_alone(
     counts[sequences.place[is_work] + 1] = 1
     before = np.cumsum(counts)
     place = sequences.place[rows]
-    low, high = np.maximum(place - REACH, 0), np.minimum(place + REACH + 1, len(before) - 1)
+    low, high = np.maximum(place - _NEAR, 0), np.minimum(place + _NEAR + 1, len(before) - 1)
     is_alone: BoolArray = before[high] == before[low]
     return is_alone
 

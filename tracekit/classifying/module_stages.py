@@ -12,7 +12,7 @@ import numpy as np
 from tracekit.classifying.module_calls import STEPS, ModelCall
 from tracekit.classifying.parts import Part, numbered_parts
 from tracekit.classifying.run_sequence import RunSequence
-from tracekit.classifying.sequence_names import loop_name, with_cascade
+from tracekit.classifying.sequence_names import loop_name, with_calls_again, with_cascade
 from tracekit.linking.repetition import Loop, likeness
 from tracekit.trace import NULL, IntArray
 
@@ -48,7 +48,7 @@ def module_parts(sequence: RunSequence, calls: list[ModelCall]) -> list[Part]:
         after = calls[at + count].first if at + count < len(calls) else len(sequence)
         parts.extend(_parts(sequence, calls[at : at + count], after))
         at += count
-    return numbered_parts(sequence, with_cascade(sequence, parts))
+    return numbered_parts(sequence, with_calls_again(sequence, with_cascade(sequence, parts)))
 
 
 def _with_role(sequence: RunSequence, call: ModelCall, calls: list[ModelCall]) -> ModelCall:

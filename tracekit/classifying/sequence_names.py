@@ -29,22 +29,18 @@ def loop_name(sequence: RunSequence, loop: Loop) -> str:
     """Return the name of a loop of steps by what the steps do.
 
     Training goes backward; a language model looks up tokens in each pass and asks for one a
-    sequence, parallel decoding for many, some of which it picks. Any other loop of passes is
-    denoising, unless nothing is looked up, drawn or told the time in the whole run: then it is one
-    model that is called again.
+    sequence, parallel decoding for many; any other loop of passes is denoising.
     """
     inside = slice(loop.start, loop.end)
     if trains(sequence, inside):
         return "train"
     in_each = np.count_nonzero(sequence.rare[inside] == LOOK_UP) >= len(loop)
     if not in_each or is_unet(sequence, loop):
-        return "denoise" if sequence.rare.any() else "forward"
+        return "denoise"
     many = queries_many(sequence, inside)
     if many is None:
         many = (sequence.causal[inside] == 0).any() and not is_causal(sequence, inside)
-    if not many:
-        return "decode"
-    return "parallel_decode" if picks_tokens(sequence, inside) else "forward"
+    return "parallel_decode" if many else "decode"
 
 
 def with_cascade(sequence: RunSequence, parts: list[Part]) -> list[Part]:
@@ -67,6 +63,24 @@ def with_cascade(sequence: RunSequence, parts: list[Part]) -> list[Part]:
         if at in nets and (part.model is None or part.model != first.model):
             found[at] = replace(part, name="super_resolution")
     return found
+
+
+def with_calls_again(sequence: RunSequence, parts: list[Part]) -> list[Part]:
+    """Name loops that are one model that was called again, to be timed: `forward`.
+
+    Parallel decoding picks tokens. A run that denoises looks up, draws or tells the time somewhere.
+    """
+    again = [] if sequence.rare.any() else ["denoise"]
+    return [
+        replace(part, name="forward")
+        if part.name in again
+        or (
+            part.name == "parallel_decode"
+            and not picks_tokens(sequence, slice(part.first, part.end))
+        )
+        else part
+        for part in parts
+    ]
 
 
 def with_decoded_tokens(sequence: RunSequence, parts: list[Part]) -> list[Part]:

@@ -26,6 +26,7 @@ from tracekit.classifying.sequence_names import (
     picks_tokens,
     queries_many,
     trains,
+    with_calls_again,
     with_cascade,
     with_decoded_tokens,
 )
@@ -76,7 +77,7 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
     if names[-1] in ("decode", "parallel_decode"):
         after = with_decoded_tokens(sequence, after)
     found.extend(after)
-    return with_cascade(sequence, found)
+    return with_calls_again(sequence, with_cascade(sequence, found))
 
 
 def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> tuple[list[Part], Loop]:
