@@ -16,12 +16,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("tracekit", "collectors", "reports")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-BASE = {"tracekit.errors", "tracekit.units", "tracekit.categories", "tracekit.labels"}
+BASE = {
+    "tracekit.errors",
+    "tracekit.units",
+    "tracekit.categories",
+    "tracekit.labels",
+    "tracekit.tabular",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.errors": set(),
     "tracekit.units": set(),
     "tracekit.categories": set(),
     "tracekit.labels": {"tracekit.categories"},
+    "tracekit.tabular": {"tracekit.errors"},
     "tracekit.roofline_results": BASE,
     "tracekit.attention_results": BASE,
     "tracekit.results": BASE | {"tracekit.attention_results", "tracekit.roofline_results"},
@@ -86,6 +93,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.units",
         "tracekit.categories",
         "tracekit.errors",
+        "tracekit.tabular",
     },
     "tracekit.collectors": {
         "tracekit.runfolder",
