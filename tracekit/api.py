@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "analyze",
     "analyze_all",
+    "analyze_with_kernels",
     "classify",
     "kernel_tables",
     "kernels",
@@ -57,6 +58,8 @@ class _Wishes:
     list_all: bool
     peaks: Mapping[str, float] | None
     counted: tuple[CountedLaunch, ...] | None
+    seen: Callable[[KernelTable], None] | None = None
+    """Is given each kernel table that was analyzed."""
 
 
 def load(
@@ -140,6 +143,36 @@ def analyze_all(
         `ncu` is given for several traces.
     """
     wishes = _Wishes(list_all, peaks, None if ncu is None else read_counters(fspath(ncu)))
+    return _analyze_all(paths, options, cache, wishes, None if ncu is None else fspath(ncu))
+
+
+def analyze_with_kernels(
+    paths: Iterable[PathInput],
+    options: LoadOptions | None = None,
+    *,
+    list_all: bool = False,
+    peaks: Mapping[str, float] | None = None,
+    cache: bool | Later = False,
+) -> tuple[Analysis | AnalysisSet, list[KernelTable]]:
+    """Return what `analyze_all` returns, and the kernel tables that it rests on, from one reading.
+
+    Raises
+    ------
+    InputError
+        None of the inputs can be used.
+    """
+    tables: list[KernelTable] = []
+    wishes = _Wishes(list_all, peaks, None, tables.append)
+    return _analyze_all(paths, options, cache, wishes, None), tables
+
+
+def _analyze_all(
+    paths: Iterable[PathInput],
+    options: LoadOptions | None,
+    cache: bool | Later,
+    wishes: _Wishes,
+    ncu: str | None,
+) -> Analysis | AnalysisSet:
     analyses: list[Analysis] = []
     errors: list[InputError] = []
     unreadable: list[UnreadableInput] = []
@@ -156,7 +189,7 @@ def analyze_all(
                 give_up(fspath(path), error)
                 continue
             if ncu is not None and len(files) + len(analyses) + len(errors) > 1:
-                raise UsageError(f"{fspath(ncu)}: are the counters of one run; give one trace")
+                raise UsageError(f"{ncu}: are the counters of one run; give one trace")
             for file in files:
                 try:
                     analyses.append(_analyze(file, options, keeper, wishes))
@@ -209,9 +242,12 @@ def _analyze(
             counted = read_counters(path)
         except InputError as error:
             run = replace(run, warnings=(*run.warnings, _unusable(COUNTERS, path, error)))
-    return analyze_table(
+    result = analyze_table(
         table, beside=run, list_all=wishes.list_all, peaks=wishes.peaks, counted=counted
     )
+    if wishes.seen is not None:
+        wishes.seen(table)
+    return result
 
 
 def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:

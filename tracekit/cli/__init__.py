@@ -19,6 +19,7 @@ from tracekit.cli.cache import cache
 from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
 from tracekit.cli.study import study
+from tracekit.cli.tables import tables
 from tracekit.cli.validate import validate
 from tracekit.errors import HostError, TracekitError
 
@@ -39,6 +40,7 @@ cli.add_command(cache)
 cli.add_command(collect)
 cli.add_command(kernels)
 cli.add_command(study)
+cli.add_command(tables)
 cli.add_command(validate)
 
 
