@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tracekit.cli.options import helpers_for, keeper_for, load_options, options_from
+from tracekit.cli.options import (
+    analysis_options,
+    helpers_for,
+    keeper_for,
+    load_options,
+    options_from,
+)
 from tracekit.cli.terminal import echo_warnings
 from tracekit.errors import HostError
 
@@ -39,6 +45,7 @@ KERNELS: Final = "kernels"
 @click.option(
     "--all", "list_all", is_flag=True, help="List all gaps and attention calls, not 1,000."
 )
+@analysis_options
 @load_options
 def tables(
     paths: tuple[str, ...],
@@ -46,6 +53,8 @@ def tables(
     format_: str,
     force: bool,
     list_all: bool,
+    peaks: tuple[str, ...],
+    ncu: str | None,
     **loading: Any,
 ) -> None:
     """Write every table of an analysis, one file each, and the kernel table.
@@ -55,6 +64,7 @@ def tables(
     """
     with keeper_for(loading) as keeper:
         with helpers_for(paths, loading):
+            from tracekit.analysis.device_peaks import parse_peaks
             from tracekit.api import analyze_with_kernels
             from tracekit.output import refuse_existing
             from tracekit.reports.table_list import TABLES
@@ -62,7 +72,12 @@ def tables(
             for name in (*(spec.name for spec in TABLES), KERNELS):
                 refuse_existing(output / f"{name}.{format_}", force=force)
             result, kernels = analyze_with_kernels(
-                paths, options_from(loading), list_all=list_all, cache=keeper
+                paths,
+                options_from(loading),
+                list_all=list_all,
+                peaks=parse_peaks(peaks),
+                ncu=ncu,
+                cache=keeper,
             )
         from tracekit.reports.tables import tables as all_tables
 
