@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from os import PathLike, fspath
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from tracekit.counters import CountedLaunch, read_counters
 from tracekit.errors import InputError, UsageError
 from tracekit.linking.link import link
 from tracekit.linking.replays import replay_of
+from tracekit.loaded import LoadedTrace
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.results import Analysis, AnalysisSet, UnreadableInput
 from tracekit.runfolder import (
@@ -65,11 +67,12 @@ class Wishes:
 
 def load(
     path: PathInput, options: LoadOptions | None = None, *, cache: bool | Later = False
-) -> Trace:
+) -> LoadedTrace:
     """Return one trace as columns: a Kineto/Chrome JSON file, plain or gzip, or a run folder.
 
-    With `cache` a file loaded before is read from the cache, and one that was not is kept there; a
-    function given as `cache` is given the work of keeping it, to be done later.
+    It also has what is analyzed of it, when that is asked for: see `LoadedTrace`. With `cache` a
+    file loaded before is read from the cache, and one that was not is kept there; a function given
+    as `cache` is given the work of keeping it, to be done later.
 
     Raises
     ------
@@ -77,7 +80,10 @@ def load(
         The path cannot be read, is no trace, or stands for several.
     """
     with _keeper(cache) as keeper:
-        return _load(_only_file(fspath(path)), options, keeper)
+        file = _only_file(fspath(path))
+        trace = _load(file, options, keeper)
+    values = {field.name: getattr(trace, field.name) for field in fields(trace)}
+    return LoadedTrace(**values, study=partial(_studied, file, options, cache is True))
 
 
 def kernels(
@@ -280,7 +286,13 @@ def _analyze(
 
 def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:
     """Return the kernel table of one trace; the eager pass tells what replayed graphs hold."""
-    linked = link(_load(file, options, keeper))
+    return _classified(_load(file, options, keeper), file, options, keeper)
+
+
+def _classified(
+    trace: Trace, file: TraceFile, options: LoadOptions | None, keeper: Later | None
+) -> KernelTable:
+    linked = link(trace)
     if file.folder is None or file.pass_name == EAGER or not (replay_of(linked) >= 0).any():
         return classify(linked)
     path = beside(file, EAGER_PASS)
@@ -319,6 +331,15 @@ def _beside(
 
 def _unusable(name: str, path: str, error: InputError) -> str:
     return f"{name} cannot be used: {str(error).removeprefix(f'{path}: ')}"
+
+
+def _studied(
+    file: TraceFile, options: LoadOptions | None, cache: bool, trace: Trace
+) -> tuple[KernelTable, Analysis]:
+    """Return kernel table and analysis of a trace that was loaded from a file."""
+    with _keeper(cache) as keeper:
+        table = _classified(trace, file, options, keeper)
+        return table, _analyze(file, table, options, keeper, Wishes())
 
 
 def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> Trace:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from tracekit.cli.figures import make_folder
 from tracekit.cli.options import (
     analysis_options,
     helpers_for,
@@ -15,7 +16,6 @@ from tracekit.cli.options import (
     options_from,
 )
 from tracekit.cli.terminal import echo_warnings
-from tracekit.errors import HostError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,11 +106,7 @@ def _write(found: dict[str, pa.Table], folder: Path, format_: str, force: bool) 
     from tracekit.tabular import write_csv, write_parquet
 
     write = write_csv if format_ == "csv" else write_parquet
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise HostError(f"{folder}: cannot be made ({reason}); choose another with -o") from error
+    make_folder(folder)
     for name, table in found.items():
         with whole_file(folder / f"{name}.{format_}", force=force) as temporary:
             write(table, temporary)
