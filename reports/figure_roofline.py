@@ -149,7 +149,10 @@ def _name_points(axes: Axes, roofline: Roofline, rows: Sequence[Point]) -> None:
         id(row): axes.transData.transform((row.intensity or 1, row.flops_per_s or 1)) * scale
         for *_, row in rows
     }
-    taken = [_box(*at[id(row)], _area(row, roofline) ** 0.5, 1.0) for *_, row in rows]
+    taken = [
+        _box(float(at[id(row)][0]), float(at[id(row)][1]), _area(row, roofline) ** 0.5, 1.0)
+        for *_, row in rows
+    ]
     taken += _boxes_of_levels(axes, roofline.peaks, scale)
     for label, _, _, row in sorted(rows, key=_time, reverse=True):
         x, y = at[id(row)]

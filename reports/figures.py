@@ -39,7 +39,14 @@ _MOST_STAGES: Final = 10
 _WHOLE: Final = 0.99
 """A stage that takes this share of a run is the run, and no second bar."""
 _TIME_UNITS: Final = ((10**9, "s"), (10**6, "ms"), (10**3, "µs"), (1, "ns"))
-_CAUSES: Final = ("busy", "host_late", "sync", "launch_latency", "profiler", "unknown")
+_CAUSES: Final[tuple[str, ...]] = (
+    "busy",
+    "host_late",
+    "sync",
+    "launch_latency",
+    "profiler",
+    "unknown",
+)
 
 
 @dataclass(frozen=True, slots=True)
