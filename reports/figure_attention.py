@@ -64,6 +64,8 @@ def draw_profiles(runs: Sequence[Analysis], labels: Sequence[str], columns: int)
 
 def _steps(axes: Axes, lengths: Sequence[int], color: str) -> None:
     """Draw lengths as steps over a logarithmic axis with ticks at powers of two."""
+    from matplotlib.ticker import MaxNLocator
+
     tokens = [max(1, length) for length in lengths]
     axes.stairs(tokens, range(len(lengths) + 1), baseline=None, color=color, linewidth=1.4)
     low, high = bounds(lengths)
@@ -73,7 +75,7 @@ def _steps(axes: Axes, lengths: Sequence[int], color: str) -> None:
     axes.set_yticks([2**power for power in powers], [format_count(2**p) for p in powers])
     axes.minorticks_off()
     axes.set_xlim(0, len(lengths))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.set_axisbelow(True)
 
@@ -188,7 +190,7 @@ def draw_axes(runs: Sequence[Analysis], labels: Sequence[str], columns: int) -> 
     figure = look.new_figure(columns, 0.65 + 0.24 * len(bars))
     axes = figure.add_subplot()
     looks = {axis: _AXES[axis] for axis in ("temporal", "spatial")}
-    look.draw_bars(axes, bars, looks, to_scale=False)
+    look.draw_bars(axes, bars, looks, columns, to_scale=False)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
     axes.set_xlabel("Share of temporal and spatial attention")
     look.add_legend(figure, list(looks.values()))

@@ -61,7 +61,7 @@ def draw_roofline(runs: Sequence[Analysis], labels: Sequence[str], columns: int)
     # Where a label fits depends on where the layout puts the axes.
     figure.draw_without_rendering()
     for axes, (_, roofline, rows) in zip(grid, held, strict=False):
-        _name_points(axes, roofline, rows)
+        _name_points(figure, axes, roofline, rows)
     return figure
 
 
@@ -142,9 +142,9 @@ def _roofs(axes: Axes, peaks: DevicePeaks, low: float, high: float) -> None:
             )  # fmt: skip
 
 
-def _name_points(axes: Axes, roofline: Roofline, rows: Sequence[Point]) -> None:
+def _name_points(figure: Figure, axes: Axes, roofline: Roofline, rows: Sequence[Point]) -> None:
     """Write each label beside its point, where it covers neither points nor other labels."""
-    scale = 72 / axes.get_figure(root=True).dpi
+    scale = 72 / figure.dpi
     at = {
         id(row): axes.transData.transform((row.intensity or 1, row.flops_per_s or 1)) * scale
         for *_, row in rows

@@ -158,14 +158,15 @@ def encode(figure: Figure, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw_bars(axes: Axes, bars: Sequence[Bar], looks: dict[str, Look], *, to_scale: bool) -> None:
+def draw_bars(
+    axes: Axes, bars: Sequence[Bar], looks: dict[str, Look], columns: int, *, to_scale: bool
+) -> None:
     """Draw stacked horizontal bars, the first on top, with shares inside where they fit.
 
     `to_scale` draws values as they are; without it each bar is as long as the others.
     """
     longest = max((sum(bar.values.values()) for bar in bars), default=0) or 1
-    width_in = axes.get_figure(root=True).get_size_inches()[0]
-    least = 0.28 / (0.62 * width_in)
+    least = 0.28 / (0.62 * WIDTHS_IN[columns])
     for row, bar in enumerate(bars):
         whole = sum(bar.values.values())
         scale = longest if to_scale else whole or 1

@@ -196,7 +196,7 @@ def _stacked(
     legend_rows = 1 + len(looks) * (1 if columns == 1 else 0) // 2
     figure = look.new_figure(columns, 0.55 + 0.19 * len(bars) + 0.17 * (legend_rows + 1))
     axes = figure.add_subplot()
-    look.draw_bars(axes, bars, looks, to_scale=to_scale)
+    look.draw_bars(axes, bars, looks, columns, to_scale=to_scale)
     if to_scale:
         _time_axis(axes, max(sum(bar.values.values()) for bar in bars), what)
     else:

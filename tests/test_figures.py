@@ -121,11 +121,11 @@ def test_bars_are_as_long_as_their_shares() -> None:
             figure_style.Bar("b", {"conv": 500_000}, ""),
         ]
         looks = {slug: figure_style.look_of(slug) for slug in times}
-        figure_style.draw_bars(axes, bars, looks, to_scale=True)
+        figure_style.draw_bars(axes, bars, looks, 2, to_scale=True)
     assert [patch.get_width() for patch in axes.patches] == [0.75, 0.25, 0.5]
     with figure_style.style():
         axes = figure.add_subplot()
-        figure_style.draw_bars(axes, bars, looks, to_scale=False)
+        figure_style.draw_bars(axes, bars, looks, 2, to_scale=False)
     assert [patch.get_width() for patch in axes.patches] == [0.75, 0.25, 1.0]
 
 
