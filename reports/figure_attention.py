@@ -75,7 +75,7 @@ def _steps(axes: Axes, lengths: Sequence[int], color: str) -> None:
     axes.set_yticks([2**power for power in powers], [format_count(2**p) for p in powers])
     axes.minorticks_off()
     axes.set_xlim(0, len(lengths))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.grid(axis="y")
     axes.set_axisbelow(True)
 
