@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tracekit.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pyarrow as pa
 
 _FORMULA: Final = r"^[=+\-@\t\r]"
@@ -34,6 +36,11 @@ def csv_cell(text: str) -> str:
     text = encodable(text).replace(_NUL, _REPLACEMENT)
     is_formula = re.match(_FORMULA, text) and not re.fullmatch(_NUMBER, text)
     return _GUARD + text if is_formula else text
+
+
+def csv_row(cells: Iterable[object]) -> list[object]:
+    """Return the cells of one row for `csv.writer`, texts as in `csv_cell`."""
+    return [csv_cell(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
 def csv_cells(texts: pa.Array) -> pa.Array:
