@@ -130,7 +130,7 @@ def _stages(rows: Sequence[StageTime]) -> list[str]:
         (OUTSIDE if row.stage is None else name(row.stage), *rest)
         for row, (_, *rest) in ((row, stage_row(row)) for row in rows[:_MOST_STAGES])
     ]
-    headers = ("Stage", "Steps", "Time", "Busy", "Busy of span", "Mostly")
+    headers = ("Stage", "Steps", "Time", "Busy", "Busy share", "Mostly")
     more = len(rows) - len(cells)
     found = sentences.found_stages(rows)
     lines = [*sentences.outlier_steps(rows), *([] if found is None else [found])]

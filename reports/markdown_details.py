@@ -132,7 +132,7 @@ def achieved(roofline: Roofline | None) -> list[str]:
     if roofline is None:
         return []
     headers, rows = achieved_rows(roofline)
-    cells = [(escape(first) if plain else name(first), *rest) for plain, first, *rest in rows]
+    cells = [(escape(first) if plain else name(first), *rest) for plain, (first, *rest) in rows]
     return [
         table(headers, "l" + "r" * (len(headers) - 1), cells),
         escape(achieved_line(roofline)),

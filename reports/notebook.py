@@ -115,7 +115,7 @@ def _stages(result: Analysis) -> str:
     rows = [stage_row(row) for row in result.stages[:_MOST_STAGES]]
     cells = [(OUTSIDE if name == OUTSIDE else fit(name, _LONGEST), *rest) for name, *rest in rows]
     more = len(result.stages) - len(rows)
-    headers = ("Stage", "Steps", "Time", "Busy", "of span", "Mostly")
+    headers = ("Stage", "Steps", "Time", "Busy", "Busy share", "Mostly")
     drawn = _table(headers, "lrrrrl", cells)
     return drawn + (_line(f"… and {more} more stages", _FAINT) if more > 0 else "")
 

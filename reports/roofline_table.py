@@ -25,23 +25,23 @@ def roofline_table(roofline: Roofline | None) -> RenderableType | None:
         return None
     headers, rows = achieved_rows(roofline)
     drawn = table(*headers, wide=(0,))
-    for is_category, name, *cells in rows:
+    for is_category, (name, *cells) in rows:
         drawn.add_row(Text(name) if is_category else Fitted(name, DIM), *cells)
     return Group(drawn, Text(achieved_line(roofline), DIM))
 
 
 def achieved_rows(
     roofline: Roofline,
-) -> tuple[tuple[str, ...], list[tuple[bool, str, *tuple[str, ...]]]]:
-    """Return headers, and rows of categories and stages: whether it is a category, name, cells."""
+) -> tuple[tuple[str, ...], list[tuple[bool, tuple[str, ...]]]]:
+    """Return headers, and rows of categories and stages: whether it is a category, its cells."""
     has_peaks = bool(roofline.peaks.source)
     shares = ("of peak", "of roof") if has_peaks else ()
     rows = [
-        (True, label_of(row.key or ""), *_cells(row, has_peaks)) for row in roofline.by_category
+        (True, (label_of(row.key or ""), *_cells(row, has_peaks))) for row in roofline.by_category
     ]
     named = [row for row in roofline.by_stage if row.key is not None]
     rows += [
-        (False, OUTSIDE if row.key is None else clean(row.key), *_cells(row, has_peaks))
+        (False, (OUTSIDE if row.key is None else clean(row.key), *_cells(row, has_peaks)))
         for row in roofline.by_stage[:_MOST_STAGES]
         if named
     ]

@@ -236,9 +236,9 @@ def test_names_of_the_trace_are_text() -> None:
         ),
     )
     found = figure_files(result)
-    assert any(
-        text.startswith("<script>&$x^2$\ufffd") for text in texts_of(found["categories.svg"])
-    )
+    texts = texts_of(found["categories.svg"])
+    assert any(text.startswith("<script>&$x") for text in texts)
+    assert not any("\x1b" in text or "\u202e" in text for text in texts)
     assert max(map(len, texts_of(found["categories.svg"]))) < 60
     assert b"<script" not in found["categories.svg"]
 

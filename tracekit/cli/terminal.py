@@ -12,14 +12,15 @@ import click
 if TYPE_CHECKING:
     from tracekit.results import Analysis, AnalysisSet
 
-MAX_WIDTH: Final = 100
+MAX_WIDTH: Final = 200
+PIPED_WIDTH: Final = 100
 MIN_WIDTH: Final = 60
 
 
 def text_width(to_terminal: bool) -> int:
-    """Return the columns that text may use: the terminal's, 100 at most, 100 into a file."""
+    """Return the columns that text may use: the terminal's, 200 at most, 100 into a file."""
     if not (to_terminal and sys.stdout.isatty()):
-        return MAX_WIDTH
+        return PIPED_WIDTH
     return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
 
 
