@@ -20,6 +20,7 @@ from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
 from tracekit.cli.study import study
 from tracekit.cli.tables import tables
+from tracekit.cli.terminal import tell
 from tracekit.cli.validate import validate
 from tracekit.errors import HostError, TracekitError
 
@@ -89,6 +90,5 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _tell(error: TracekitError) -> int:
-    line = " ".join(str(error).split())
-    click.echo(f"tracekit: {line}", err=True)
+    tell(str(error))
     return error.exit_code

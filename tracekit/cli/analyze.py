@@ -84,7 +84,8 @@ def _write(
     )
     echo_warnings(result, shown=format_ == "text" and to_terminal)
     if output is None:
-        click.echo(text, nl=False)
+        # Colour was decided above: click would take what looks like it out of names as well.
+        click.echo(text, nl=False, color=True)
         return
     with whole_file(output, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tracekit.cli.options import helpers_for, load_options, options_from
+from tracekit.cli.terminal import tell
 from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +62,6 @@ def _table(path: str, loading: dict[str, Any]) -> pa.Table:
             path, options_from(loading), cache=not loading["no_cache"]
         )
     for entry in unreadable:
-        click.echo(f"tracekit: left out: {entry.error}", err=True)
+        tell(f"left out: {entry.error}")
     arrow = [table.to_arrow() for table in tables]
     return arrow[0] if len(arrow) == 1 else pa.concat_tables(arrow).unify_dictionaries()

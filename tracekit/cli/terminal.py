@@ -31,6 +31,13 @@ def is_colored() -> bool:
     )
 
 
+def tell(line: str) -> None:
+    """Write one line to stderr; names in it can neither break it nor steer the terminal."""
+    from tracekit.reports.names import clean
+
+    click.echo(f"tracekit: {clean(line)}", err=True, color=True)
+
+
 def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:
     """Write warnings and unreadable inputs to stderr, unless the report itself shows them."""
     from tracekit.results import AnalysisSet
@@ -40,7 +47,7 @@ def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:
     runs = result.runs if isinstance(result, AnalysisSet) else (result,)
     for run in runs:
         for warning in run.trace.warnings:
-            click.echo(f"tracekit: {run.trace.path}: {warning}", err=True)
+            tell(f"{run.trace.path}: {warning}")
     if isinstance(result, AnalysisSet):
         for entry in result.overall.unreadable:
-            click.echo(f"tracekit: left out: {entry.error}", err=True)
+            tell(f"left out: {entry.error}")
