@@ -219,3 +219,13 @@ def test_existing_files_stay_without_force(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     trace = hostile(tmp_path / "t.json")
     assert run(["tables", str(trace), "-o", str(trace / "below")]) == 5
+
+
+def test_the_documentation_lists_every_table_and_column() -> None:
+    text = (ROOT / "docs" / "outputs.md").read_text()
+    listed = text.partition("<!-- tables:begin -->")[2].partition("<!-- tables:end -->")[0]
+    rows = [
+        f"| `{spec.name}` | {spec.about} | {', '.join(f'`{c.name}`' for c in columns(spec)[2:])} |"
+        for spec in TABLES
+    ]
+    assert listed.strip().splitlines()[2:] == rows
