@@ -49,12 +49,17 @@ def causes_of(result: Analysis) -> tuple[Sequence[CauseTime], Sequence[Blame], b
 
 
 def culprits(rows: Sequence[Blame], idle_ns: int, most: int) -> list[Culprit]:
-    """Return the largest culprits; what differs in nothing that is shown is one."""
+    """Return the largest culprits; what differs in nothing that is shown is one.
+
+    There are none where they would say nothing beyond the causes: all is the host's, in one stage.
+    """
     has_ops = any(row.op is not None for row in rows)
     times: dict[tuple[str, str, str | None], int] = {}
     for row in rows:
         key = (_who(row, _NOWHERE if has_ops else _HOST), row.cause, row.stage)
         times[key] = times.get(key, 0) + row.time_ns
+    if len({(who, stage) for who, _, stage in times}) == 1 and not has_ops:
+        times = {key: time_ns for key, time_ns in times.items() if key[0] != _HOST}
     largest = sorted(times.items(), key=lambda item: -item[1])[:most]
     return [
         Culprit(who, cause, stage, time_ns, share_of(time_ns, idle_ns))

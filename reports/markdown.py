@@ -44,7 +44,7 @@ def _of_one(result: Analysis) -> list[str]:
         _bold(sentences.where_time_goes(result.time.kernel_ns, result.categories, basis)),
         sentences.idle(result) or "",
         sentences.communication(result) or "",
-        _notes(sentences.notes(trace)),
+        _notes(sentences.doubts(result)),
         _categories(result.categories, basis),
         _advice(result),
         folded("Stages", _stages(result.stages)),
@@ -145,7 +145,6 @@ def _told(result: Analysis) -> list[str]:
     """Return what decided, how the times without the profiler are known, and what is left out."""
     lines = (
         sentences.decided_by(result.evidence),
-        sentences.guesses(result.evidence, result.trace.basis),
         None if result.corrected is None else escape(result.corrected.method),
     )
     return [*(line or "" for line in lines), _left_out([result])]

@@ -49,7 +49,7 @@ def _of_one(result: Analysis) -> list[str]:
         _line(fit(clean(trace.path), _LONGEST), "font-weight:600"),
         _line(sentences.subject(trace), _FAINT),
         *(_line(line, "margin:.3em 0") for line in lines if line),
-        *(_line(f"⚠ {note}", "margin:.3em 0") for note in sentences.notes(trace)),
+        *(_line(f"⚠ {note}", "margin:.3em 0") for note in sentences.doubts(result)),
         _bar(result.categories),
         _categories(result.categories, basis),
         _stages(result),

@@ -61,7 +61,7 @@ def _of_one(result: Analysis, width: int) -> list[RenderableType | None]:
             sentences.idle(result),
             sentences.communication(result),
         ),
-        _notes(sentences.notes(trace)),
+        _notes(sentences.doubts(result)),
         _advice(result),
         categories_table(result.categories, basis, width),
         devices_table(result.devices),
@@ -168,10 +168,7 @@ def _notes_of_runs(runs: Sequence[Analysis], names: Sequence[str]) -> list[str]:
 
 def _evidence(result: Analysis) -> RenderableType | None:
     line = sentences.decided_by(result.evidence)
-    if line is None:
-        return None
-    guess = sentences.guesses(result.evidence, result.trace.basis)
-    return prose(line) if guess is None else Group(prose(line), prose(guess, NOTE))
+    return None if line is None else prose(line)
 
 
 def _left_out(runs: Sequence[Analysis], names: Sequence[str] = ()) -> RenderableType:

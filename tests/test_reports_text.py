@@ -259,6 +259,21 @@ def test_a_wide_terminal_shows_names_in_full() -> None:
     assert name in render(result, "text", width=200)
 
 
+def test_culprits_that_say_nothing_new_are_left_out() -> None:
+    plain = Blame("host_late", "denoise", *[None] * 5, False, 10, 1)
+    idle = replace(build.typical().idle, blame=(plain, replace(plain, cause="sync")))
+    assert "Idle during" not in render(build.typical(idle=idle), "text")
+    two = replace(idle, blame=(plain, replace(plain, stage="vae")))
+    assert "the host" in render(build.typical(idle=two), "text")
+
+
+def test_a_single_stage_gets_no_column() -> None:
+    blame = tuple(replace(row, stage="denoise") for row in build.BLAME)
+    idle = replace(build.typical().idle, blame=blame)
+    text = render(build.typical(idle=idle), "text")
+    assert "Stage" not in text[text.index("Idle during") :].split("\n")[0]
+
+
 def test_what_does_not_fit_of_a_list_is_left_out_whole() -> None:
     shares = {"temporal_attention": 600, "conv": 300, "communication": 100}
     stage = replace(build.stage("s", 1_000, start_ns=0, span_ns=2_000), categories=shares)

@@ -140,8 +140,8 @@ def _categories(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
     slug = best.name.removesuffix("_2x_faster")
     category = "convolution" if slug == CONV else slug.replace("_", " ")
     yield Advice(
-        f"Kernels of {category} are worth most: twice as fast, {format_ns(base_ns)} become "
-        f"{format_ns(best.wall_ns)}.",
+        f"{category.capitalize()} kernels are worth most: twice as fast, {format_ns(base_ns)} "
+        f"become {format_ns(best.wall_ns)}.",
         best.speedup,
         _evidence(best),
     )
