@@ -55,6 +55,9 @@ class Frames(Mapping[str, Any]):
         if self._kernels is not None:
             yield "kernels"
 
+    def __contains__(self, name: object) -> bool:
+        return name in set(self)
+
     def __len__(self) -> int:
         return len(self._arrow) + (self._kernels is not None)
 

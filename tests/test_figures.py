@@ -224,6 +224,11 @@ def test_labels_of_points_do_not_overlap(real: Analysis) -> None:
 
 def test_what_holds_nothing_has_no_figure() -> None:
     assert figure_files(build.empty()) == {}
+    assert figure_files(build.ranks()) == {}
+    cpu = build.analysis({"linear": (1, 10)}, trace=build.trace_info(basis="cpu"))
+    files = figure_files(cpu, FigureOptions(kinds=("svg",)))
+    assert set(files) == {"categories.svg", "category_times.svg"}
+    assert "Share of self time" in texts_of(files["categories.svg"])
 
 
 def test_names_of_the_trace_are_text() -> None:

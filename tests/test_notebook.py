@@ -144,6 +144,7 @@ def test_without_pandas_the_summary_is_shown_all_the_same(
     monkeypatch.setitem(sys.modules, "pandas", None)
     assert "1 of them GPU activity" in trace._repr_html_()
     for name in ("kernels", "categories"):
+        assert name in trace.tables
         with pytest.raises(MissingDependencyError, match=r"gpu-tracekit\[pandas\]"):
             _ = trace.tables[name]
 
