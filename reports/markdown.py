@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 _MOST_STAGES: Final = 30
 _MOST_BESIDE: Final = 6
 """Inputs that stand side by side at most; more would not fit into a comment."""
+_MOST_INPUTS: Final = 50
+_MOST_NOTES: Final = 20
+_MOST_LEFT_OUT: Final = 30
+"""With these a comment stays below the 65,536 characters that GitHub takes."""
 _PATH: Final = 80
 _NOTE: Final = 400
+_WHY: Final = 200
 
 
 def render(result: Analysis | AnalysisSet) -> str:
@@ -62,7 +67,7 @@ def _of_many(result: AnalysisSet) -> list[str]:
     lines += [f"{r.trace.path}: {note}" for r in result.runs for note in sentences.notes_of_run(r)]
     rows = [
         (name(run.trace.path, _PATH), *rest)
-        for run, (_, *rest) in ((run, run_row(run)) for run in result.runs)
+        for run, (_, *rest) in ((run, run_row(run)) for run in result.runs[:_MOST_INPUTS])
     ]
     sums = [_categories(overall.categories, basis)]
     return [
@@ -72,6 +77,7 @@ def _of_many(result: AnalysisSet) -> list[str]:
         sentences.idle_of_set(result) or "",
         _notes(lines),
         table(("Input", "Kernels", "Time", "Idle", "Mostly"), "lrrrl", rows),
+        _more(len(result.runs) - len(rows), "inputs"),
         folded("Categories, summed over all inputs", sums if overall.time.kernel_ns else []),
         folded("Share of each category, side by side", [_side_by_side(result.runs)]),
         folded("What was left out", [_left_out(result.runs)] if result.runs else []),
@@ -84,7 +90,14 @@ def _bold(sentence: str) -> str:
 
 
 def _notes(lines: Sequence[str]) -> str:
-    return "\n>\n".join(f"> **Note:** {escape(fit(clean(line), _NOTE))}" for line in lines)
+    shown = [f"> **Note:** {escape(fit(clean(line), _NOTE))}" for line in lines[:_MOST_NOTES]]
+    if len(lines) > len(shown):
+        shown.append(f"> … and {len(lines) - len(shown)} more notes")
+    return "\n>\n".join(shown)
+
+
+def _more(count: int, what: str) -> str:
+    return f"… and {format_count(count)} more {what}" if count > 0 else ""
 
 
 def _categories(rows: Iterable[CategoryTime], basis: Basis) -> str:
@@ -136,7 +149,7 @@ def _stages(rows: Sequence[StageTime]) -> list[str]:
     lines = [*sentences.outlier_steps(rows), *([] if found is None else [found])]
     return [
         table(headers, "lrrrrl", cells),
-        f"… and {more} more stages" if more > 0 else "",
+        _more(more, "stages"),
         escape(" ".join(lines)) if lines else "",
     ]
 
@@ -157,10 +170,12 @@ def _left_out(runs: Sequence[Analysis]) -> str:
     cells = [
         (
             *([name(run.trace.path, _PATH)] if several else []),
-            *(escape(fit(cell, _NOTE)) if cell != MISSING else cell for cell in left_out_row(row)),
+            *(escape(fit(cell, _WHY)) if cell != MISSING else cell for cell in left_out_row(row)),
         )
         for run in runs
         for row in run.left_out
     ]
     headers = (*(["Input"] if several else []), "Left out", "Events", "Time", "Why")
-    return table(headers, "llrrl" if several else "lrrl", cells)
+    drawn = table(headers, "llrrl" if several else "lrrl", cells[:_MOST_LEFT_OUT])
+    more = _more(len(cells) - _MOST_LEFT_OUT, "rows, which the JSON has")
+    return f"{drawn}\n\n{more}" if more else drawn

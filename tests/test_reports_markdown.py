@@ -110,6 +110,23 @@ def test_inputs_stand_side_by_side() -> None:
     assert row == "| Convolution | 22.1% | – |"
 
 
+def test_a_comment_never_becomes_too_long_for_github() -> None:
+    long = "x|<y>`" * 2_000
+    run = build.typical(
+        trace=build.trace_info(path=long, warnings=(long, long)),
+        stages=tuple(build.stage(long, 1_000, start_ns=0, span_ns=2_000) for _ in range(90)),
+        top_kernels=(build.kernel(long, "linear", 1, 1_000, 1_000),) * 50,
+        left_out=(LeftOut(long, 1, None, long),) * 3,
+    )
+    many = build.ranks(*[run] * 500, unreadable={f"{n}{long}": long for n in range(500)})
+    for result in (run, many):
+        assert len(render(result, "markdown")) < 65_536
+    text = render(many, "markdown")
+    assert "… and 450 more inputs" in text
+    assert "more notes" in text
+    assert "… and 1,470 more rows" in text
+
+
 def test_line_breaks_do_not_leave_the_cell() -> None:
     assert code("a\nb", in_table=True) == "`a b`"
 
