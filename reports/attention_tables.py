@@ -69,14 +69,11 @@ def inside_table(attention: AttentionResult) -> RenderableType | None:
     return drawn if line is None else Group(drawn, line)
 
 
-def cache_table(attention: AttentionResult, trace: TraceInfo) -> RenderableType | None:
-    """Return hit rates by axis, or one line on how to have them, where attention ran on a GPU."""
+def cache_table(attention: AttentionResult) -> RenderableType | None:
+    """Return hit rates by axis, null without hardware counters."""
     cache = attention.cache
     if cache is None:
-        ran = trace.basis == "gpu" and bool(attention.by_axis)
-        # Nsight Compute knows no others.
-        is_nvidia = not (trace.device_name or "").startswith("AMD")
-        return Text(HOW_TO_COUNT, DIM) if ran and is_nvidia else None
+        return None
     line = Text(cache_match(cache), DIM)
     rows = cache_rows(cache)
     if not rows:
@@ -85,6 +82,14 @@ def cache_table(attention: AttentionResult, trace: TraceInfo) -> RenderableType 
     for name, *cells in rows:
         drawn.add_row(Fitted(name), *cells)
     return Group(drawn, line)
+
+
+def cache_hint(attention: AttentionResult, trace: TraceInfo) -> RenderableType | None:
+    """Return one line on how to have hit rates, where attention ran on a GPU without counters."""
+    ran = trace.basis == "gpu" and bool(attention.by_axis)
+    # Nsight Compute knows no others.
+    is_nvidia = not (trace.device_name or "").startswith("AMD")
+    return Text(HOW_TO_COUNT, DIM) if attention.cache is None and ran and is_nvidia else None
 
 
 def profile_table(profiles: Sequence[LengthProfile], width: int) -> Table | None:

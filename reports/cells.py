@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from tracekit.reports.names import clean
@@ -9,6 +10,8 @@ from tracekit.reports.sentences import largest
 from tracekit.units import MISSING, format_count, format_ns, format_share, share_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tracekit.results import Analysis, LeftOut, StageTime
 
 OUTSIDE = "(outside any stage)"
@@ -55,6 +58,17 @@ def run_row(run: Analysis) -> tuple[str, str, str, str, str]:
         format_share(idle),
         mostly({row.category: row.time_ns for row in run.categories}, run.time.kernel_ns),
     )
+
+
+def input_names(runs: Sequence[Analysis]) -> tuple[str, list[str]]:
+    """Return the folder that all inputs are in, empty without one, and their paths below it."""
+    paths = [clean(run.trace.path) for run in runs]
+    parts = [path.split("/")[:-1] for path in paths]
+    same = list(takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False)))
+    folder = "/".join(level[0] for level in same)
+    if len(runs) < 2 or not folder:
+        return "", paths
+    return folder, [path[len(folder) + 1 :] for path in paths]
 
 
 def left_out_row(row: LeftOut) -> tuple[str, str, str, str]:

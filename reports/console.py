@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.constrain import Constrain
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from tracekit.reports.names import fit
+from tracekit.reports.names import fit, fit_apart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NARROWEST: Final = 60
 """Reports are laid out for at least this many columns."""
+
+PROSE: Final = 100
+"""Columns of a paragraph at most."""
 
 BOLD: Final = "bold"
 DIM: Final = "dim"
@@ -29,11 +33,15 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 
 class Fitted:
-    """A name that is cut in its middle to the width that a table can spare for it."""
+    """A name that is cut in its middle to the width that a table can spare for it.
 
-    def __init__(self, text: str, style: str = "") -> None:
+    `among` are all names of the column; those that would look the same are cut where they differ.
+    """
+
+    def __init__(self, text: str, style: str = "", among: Sequence[str] = ()) -> None:
         self._text = text
         self._style = style
+        self._among = among
 
     def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
         """Ask for the whole name, and be content with a dozen cells."""
@@ -42,7 +50,34 @@ class Fitted:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw what fits."""
-        yield Text(fit(self._text, options.max_width), self._style, no_wrap=True, end="")
+        width = options.max_width
+        names = [*self._among] if self._text in self._among else [self._text]
+        shown = fit_apart(names, width)[names.index(self._text)]
+        yield Text(fit(shown, width), self._style, no_wrap=True, end="")
+
+
+class Listed:
+    """Items in a row, the last ones left out where a table has no room for them."""
+
+    def __init__(self, text: str) -> None:
+        self._items = text.split(", ")
+
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        """Ask for all of them, and be content with the first."""
+        first, whole = cell_len(self._items[0]), cell_len(", ".join(self._items))
+        return Measurement(min(first, 16), whole).clamp(max_width=options.max_width)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw what fits."""
+        items = self._items
+        while len(items) > 1 and cell_len(", ".join(items)) > options.max_width:
+            items = items[:-1]
+        yield Text(fit(", ".join(items), options.max_width), no_wrap=True, end="")
+
+
+def prose(text: str, style: str = "") -> RenderableType:
+    """Return a paragraph, which is read easily up to a hundred columns and no wider."""
+    return Constrain(Text(text, style), PROSE)
 
 
 def draw(parts: Iterable[RenderableType | None], width: int, *, color: bool) -> str:
@@ -68,7 +103,7 @@ def draw(parts: Iterable[RenderableType | None], width: int, *, color: bool) -> 
         for index, part in enumerate(part for part in parts if part is not None):
             if index:
                 console.print()
-            console.print(part)
+            console.print(Constrain(part, PROSE) if isinstance(part, Text) else part)
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 

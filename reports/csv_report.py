@@ -6,13 +6,15 @@ import csv
 from io import StringIO
 
 from tracekit.results import Analysis, AnalysisSet
+from tracekit.tabular import csv_row
 
 
 def render(result: Analysis | AnalysisSet) -> str:
     """Return the categories as RFC 4180 CSV: `category,kernels,time_ns,time_share`.
 
-    Several inputs get a leading `path` column and ten rows each. Null is an empty field. Lines
-    end in CR LF, so write it to a file that is opened with `newline=""`.
+    Several inputs get a leading `path` column and ten rows each, texts as in
+    `tracekit.tabular.csv_cell`. Null is an empty field. Lines end in CR LF, so write it to a file
+    that is opened with `newline=""`.
     """
     several = isinstance(result, AnalysisSet)
     runs = result.runs if isinstance(result, AnalysisSet) else (result,)
@@ -24,5 +26,6 @@ def render(result: Analysis | AnalysisSet) -> str:
     for run in runs:
         path = [run.trace.path] if several else []
         for row in run.categories:
-            writer.writerow([*path, row.category, row.kernels, row.time_ns, row.time_share])
+            cells = (*path, row.category, row.kernels, row.time_ns, row.time_share)
+            writer.writerow(csv_row(cells))
     return buffer.getvalue()

@@ -49,7 +49,7 @@ def culprits_table(result: Analysis) -> Table | None:
     rows = culprits(blame, sum(row.time_ns for row in causes), _MOST_CULPRITS)
     if result.trace.basis == "cpu" or not rows:
         return None
-    has_stage = any(row.stage is not None for row in rows)
+    has_stage = len({row.stage for row in rows}) > 1
     stage = ["Stage"] if has_stage else []
     headers = ("Idle during", "Cause", *stage, "Idle", "Share")
     drawn = table(*headers, left=(1, *((2,) if has_stage else ())))

@@ -1,81 +1,63 @@
-"""The Markdown report: what fits into a comment on a pull request, in GitHub's flavour."""
+"""The Markdown report: a comment on a pull request, the answer first and details folded."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
-from tracekit.reports import attention_cells, sentences
+from tracekit.reports import sentences
 from tracekit.reports.cells import OUTSIDE, left_out_row, run_row, stage_row
-from tracekit.reports.names import clean
+from tracekit.reports.markdown_details import achieved, attention, idle, kernels
+from tracekit.reports.markdown_text import code, escape, folded, name, table
+from tracekit.reports.names import clean, fit
 from tracekit.reports.palette import label_of
 from tracekit.results import Analysis, AnalysisSet
-from tracekit.units import format_count, format_ns, format_share
+from tracekit.units import MISSING, format_count, format_ns, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tracekit.attention_results import AttentionResult
     from tracekit.results import Basis, CategoryTime, StageTime
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|~#&$])")
-_LIST_MARKER: Final = re.compile(r"^(\d*)([-+=.)])")
-_BACKTICKS: Final = re.compile("`+")
-_LINE_WIDTH: Final = 32
-_MOST_PROFILES: Final = 6
+_MOST_STAGES: Final = 30
+_MOST_BESIDE: Final = 6
+"""Inputs that stand side by side at most; more would not fit into a comment."""
+_MOST_INPUTS: Final = 50
+_MOST_NOTES: Final = 20
+_MOST_LEFT_OUT: Final = 30
+"""With these a comment stays below the 65,536 characters that GitHub takes."""
+_PATH: Final = 80
+_NOTE: Final = 400
+_WHY: Final = 200
 
 
 def render(result: Analysis | AnalysisSet) -> str:
-    """Return the report as GitHub-flavoured Markdown: answer, categories, stages, left out.
+    """Return the report as GitHub-flavoured Markdown: the answer, one table, folded details.
 
-    Names from the trace stand in code spans; nothing in them is taken for markup or a mention.
+    Names from the trace stand in code spans or are escaped; nothing in them is taken for markup,
+    a mention or a link.
     """
     blocks = _of_one(result) if isinstance(result, Analysis) else _of_many(result)
     return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def escape(text: str) -> str:
-    """Return `text` such that Markdown shows it as it is, in a paragraph or a table cell."""
-    escaped = _SPECIAL.sub(r"\\\1", clean(text))
-    escaped = _LIST_MARKER.sub(r"\1\\\2", escaped)
-    # A comment keeps GitHub from notifying whoever bears the name that follows.
-    return escaped.replace("@", "@<!-- -->")
-
-
-def code(text: str, *, in_table: bool = False) -> str:
-    """Return `text` as a code span; in a table, pipes are escaped so that they split no cell."""
-    shown = clean(text)
-    fence = "`" * (1 + max((len(run) for run in _BACKTICKS.findall(shown)), default=0))
-    if shown.startswith("`") or shown.endswith("`"):
-        shown = f" {shown} "
-    if in_table:
-        # A backslash before an escaped pipe would escape the escape.
-        shown = shown.replace("\\|", "\\ |").replace("|", "\\|")
-    return f"{fence}{shown}{fence}"
 
 
 def _of_one(result: Analysis) -> list[str]:
     trace, basis = result.trace, result.trace.basis
     return [
         f"**{sentences.CPU_ONLY}**" if basis == "cpu" else "",
-        f"### {code(trace.path)}",
+        f"### {code(fit(clean(trace.path), _PATH))}",
         escape(sentences.subject(trace)),
         _bold(sentences.where_time_goes(result.time.kernel_ns, result.categories, basis)),
         sentences.idle(result) or "",
         sentences.communication(result) or "",
-        _notes(sentences.notes(trace)),
+        _notes(sentences.doubts(result)),
         _categories(result.categories, basis),
-        _stages(result.stages),
-        *_attention(result.attention, basis),
-        " ".join(
-            line
-            for line in (
-                sentences.decided_by(result.evidence),
-                sentences.guesses(result.evidence, basis),
-            )
-            if line
-        ),
-        _left_out([result]),
+        _advice(result),
+        folded("Stages", _stages(result.stages)),
+        folded("Idle time", idle(result)),
+        folded("Attention", attention(result.attention, basis)),
+        folded("Kernels" if basis == "gpu" else "Ops", kernels(result)),
+        folded("Achieved FLOP/s and bytes/s", achieved(result.roofline)),
+        folded("How this was told", _told(result)),
     ]
 
 
@@ -83,16 +65,22 @@ def _of_many(result: AnalysisSet) -> list[str]:
     overall, basis = result.overall, sentences.set_basis(result)
     lines = [f"Could not be used: {row.path}: {row.error}" for row in overall.unreadable]
     lines += [f"{r.trace.path}: {note}" for r in result.runs for note in sentences.notes_of_run(r)]
-    rows = [(code(path, in_table=True), *rest) for path, *rest in map(run_row, result.runs)]
+    rows = [
+        (name(run.trace.path, _PATH), *rest)
+        for run, (_, *rest) in ((run, run_row(run)) for run in result.runs[:_MOST_INPUTS])
+    ]
+    sums = [_categories(overall.categories, basis)]
     return [
         f"**{sentences.CPU_ONLY}**" if basis == "cpu" else "",
         f"### {len(result.runs)} {sentences.plural(len(result.runs), 'input')}",
         _bold(sentences.where_time_goes(overall.time.kernel_ns, overall.categories, basis)),
         sentences.idle_of_set(result) or "",
         _notes(lines),
-        _categories(overall.categories, basis),
-        _table(("Input", "Kernels", "Time", "Idle", "Mostly"), "lrrrl", rows),
-        _left_out(result.runs),
+        table(("Input", "Kernels", "Time", "Idle", "Mostly"), "lrrrl", rows),
+        _more(len(result.runs) - len(rows), "inputs"),
+        folded("Categories, summed over all inputs", sums if overall.time.kernel_ns else []),
+        folded("Share of each category, side by side", [_side_by_side(result.runs)]),
+        folded("What was left out", [_left_out(result.runs)] if result.runs else []),
         sentences.SET_HINT if result.runs else "",
     ]
 
@@ -102,11 +90,18 @@ def _bold(sentence: str) -> str:
 
 
 def _notes(lines: Sequence[str]) -> str:
-    return "\n>\n".join(f"> **Note:** {escape(line)}" for line in lines)
+    shown = [f"> **Note:** {escape(fit(clean(line), _NOTE))}" for line in lines[:_MOST_NOTES]]
+    if len(lines) > len(shown):
+        shown.append(f"> … and {len(lines) - len(shown)} more notes")
+    return "\n>\n".join(shown)
+
+
+def _more(count: int, what: str) -> str:
+    return f"… and {format_count(count)} more {what}" if count > 0 else ""
 
 
 def _categories(rows: Iterable[CategoryTime], basis: Basis) -> str:
-    kernels = "Kernels" if basis == "gpu" else "Ops"
+    kind = "Kernels" if basis == "gpu" else "Ops"
     cells = [
         (
             escape(label_of(row.category)),
@@ -117,57 +112,55 @@ def _categories(rows: Iterable[CategoryTime], basis: Basis) -> str:
         for row in rows
         if row.kernels > 0
     ]
-    return _table(("Category", "Time", "Share", kernels), "lrrr", cells)
+    return table(("Category", "Time", "Share", kind), "lrrr", cells)
 
 
-def _stages(rows: Sequence[StageTime]) -> str:
-    if sentences.unmarked_whole(rows):
+def _side_by_side(runs: Sequence[Analysis]) -> str:
+    """Return a column an input, in the order of the inputs; nothing where they are too many."""
+    if not 1 < len(runs) <= _MOST_BESIDE:
         return ""
-    cells = [
-        (OUTSIDE if row.stage is None else code(name, in_table=True), *rest)
-        for row, (name, *rest) in ((row, stage_row(row)) for row in rows)
+    headers = [name(run.trace.path, 30) for run in runs]
+    rows = [
+        (escape(label_of(same[0].category)), *(format_share(row.time_share) for row in same))
+        for same in zip(*(run.categories for run in runs), strict=True)
+        if any(row.kernels for row in same)
     ]
-    drawn = _table(("Stage", "Steps", "Time", "Busy", "Busy of span", "Mostly"), "lrrrrl", cells)
+    return table(("Category", *headers), "l" + "r" * len(runs), rows)
+
+
+def _advice(result: Analysis) -> str:
+    """Return what to do as a list, each with what it would give at most."""
+    return "\n".join(
+        f"- {escape(row.text)}" + ("" if row.speedup is None else f" (at most {row.speedup:.2f}x)")
+        for row in result.advice
+    )
+
+
+def _stages(rows: Sequence[StageTime]) -> list[str]:
+    if sentences.unmarked_whole(rows):
+        return []
+    cells = [
+        (OUTSIDE if row.stage is None else name(row.stage), *rest)
+        for row, (_, *rest) in ((row, stage_row(row)) for row in rows[:_MOST_STAGES])
+    ]
+    headers = ("Stage", "Steps", "Time", "Busy", "Busy share", "Mostly")
+    more = len(rows) - len(cells)
     found = sentences.found_stages(rows)
     lines = [*sentences.outlier_steps(rows), *([] if found is None else [found])]
-    return "\n\n".join([drawn, escape(" ".join(lines))] if lines else [drawn])
-
-
-def _attention(attention: AttentionResult, basis: Basis) -> list[str]:
-    """Return time by axis, kind and length, what is inside, lengths over the run, likeness."""
-    rows, more = attention_cells.share_rows(attention)
-    headers = (*attention_cells.SHARE_HEADERS, "Kernels" if basis == "gpu" else "Ops")
-    shares = _table(headers, "llrrrr", ((row[0], escape(row[1]), *row[2:]) for row in rows))
-    inside = attention_cells.inside_rows(attention)
-    parts = ""
-    if inside is not None:
-        named, cells = inside
-        body = ([escape(name), *rest] for name, *rest in cells)
-        parts = _table(named, "l" + "r" * (len(named) - 1), body)
-    profiles = attention_cells.profile_lines(attention.profile, _LINE_WIDTH)[:_MOST_PROFILES]
-    lines = [(escape(one.name), code(one.line), one.tokens, one.over) for one in profiles]
-    likeness = attention_cells.likeness_rows(attention)[:_MOST_PROFILES]
-    phases = ((escape(name), *numbers) for name, *numbers in likeness)
     return [
-        shares + (f"\n\n… and {more} more lengths" if more else ""),
-        parts,
-        escape(attention_cells.temporal_to_spatial(attention) or ""),
-        _cache(attention),
-        _table(("Sequence length", "", "Tokens", ""), "llrl", lines),
-        _table(attention_cells.LIKENESS_HEADERS, "llrrrr", phases),
+        table(headers, "lrrrrl", cells),
+        _more(more, "stages"),
+        escape(" ".join(lines)) if lines else "",
     ]
 
 
-def _cache(attention: AttentionResult) -> str:
-    """Return hit rates by axis and part, where there are counters."""
-    if attention.cache is None:
-        return ""
-    body = (
-        ["&nbsp;" * 2 + escape(name[2:]) if name.startswith("  ") else escape(name), *rest]
-        for name, *rest in attention_cells.cache_rows(attention.cache)
+def _told(result: Analysis) -> list[str]:
+    """Return what decided, how the times without the profiler are known, and what is left out."""
+    lines = (
+        sentences.decided_by(result.evidence),
+        None if result.corrected is None else escape(result.corrected.method),
     )
-    drawn = _table(attention_cells.CACHE_HEADERS, "lrrrrr", body)
-    return "\n\n".join(filter(None, (drawn, escape(attention_cells.cache_match(attention.cache)))))
+    return [*(line or "" for line in lines), _left_out([result])]
 
 
 def _left_out(runs: Sequence[Analysis]) -> str:
@@ -176,19 +169,13 @@ def _left_out(runs: Sequence[Analysis]) -> str:
     several = len(runs) > 1
     cells = [
         (
-            *([code(run.trace.path, in_table=True)] if several else []),
-            *map(escape, left_out_row(row)),
+            *([name(run.trace.path, _PATH)] if several else []),
+            *(escape(fit(cell, _WHY)) if cell != MISSING else cell for cell in left_out_row(row)),
         )
         for run in runs
         for row in run.left_out
     ]
     headers = (*(["Input"] if several else []), "Left out", "Events", "Time", "Why")
-    return _table(headers, "llrrl" if several else "lrrl", cells)
-
-
-def _table(headers: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
-    body = [" | ".join(row) for row in rows]
-    if not body:
-        return ""
-    rule = " | ".join("---:" if side == "r" else ":---" for side in align)
-    return "\n".join(f"| {line} |" for line in (" | ".join(headers), rule, *body))
+    drawn = table(headers, "llrrl" if several else "lrrl", cells[:_MOST_LEFT_OUT])
+    more = _more(len(cells) - _MOST_LEFT_OUT, "rows, which the JSON has")
+    return f"{drawn}\n\n{more}" if more else drawn

@@ -73,11 +73,14 @@ def _csv(result: MemoryStudy) -> str:
     import csv
     from io import StringIO
 
+    from tracekit.tabular import csv_row
+
     buffer = StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow([*_COLUMNS, "batch", "dtype"])
     for row in result.models:
-        writer.writerow([*(getattr(row, name) for name in _COLUMNS), result.batch, result.dtype])
+        cells = (*(getattr(row, name) for name in _COLUMNS), result.batch, result.dtype)
+        writer.writerow(csv_row(cells))
     return buffer.getvalue()
 
 
@@ -106,7 +109,7 @@ def _text(result: MemoryStudy, width: int, color: bool) -> str:
 
 
 def _markdown(result: MemoryStudy) -> str:
-    from tracekit.reports.markdown import escape
+    from tracekit.reports.markdown_text import escape
 
     blocks = [
         f"**{escape(_title(result))}**",

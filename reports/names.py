@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 UNNAMED: Final = "(unnamed)"
 """What a report shows for a kernel without a name."""
 
+_TURNING: Final = frozenset(
+    {"L", "R", "AL", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+)
+"""Classes of format characters that change the direction of what stands around them."""
 _ELLIPSIS: Final = "…"
 _DIFFERENCE_WIDTH: Final = 24
+_LEAST_APART: Final = 16
+_BEFORE_DIFFERENCE: Final = 4
+"""Characters that two names have in common to keep before the first in which they differ."""
 _NO_CPP: Final = ("Memcpy ", "Memset ")
 _ANONYMOUS: Final = re.compile(r"\(anonymous (?:namespace|class)\)(?:::)?|<unnamed>(?:::)?")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_]\w*(?:::[A-Za-z_]\w*)*")
@@ -38,14 +45,17 @@ _TYPES: Final = frozenset(
 
 
 def clean(text: str | None) -> str:
-    """Return `text` on one line and without characters that steer a terminal.
+    r"""Return `text` on one line and without characters that steer a terminal.
 
-    Runs of white space become one space, invisible format characters vanish, and everything else
-    that cannot be printed (escape codes, halves of surrogate pairs) becomes U+FFFD.
+    Runs of white space become one space. What cannot be printed is shown as Python writes it: an
+    escape code as `\x1b`, a mark that turns the direction of text as `\u202e`, half of a surrogate
+    pair as `\ud800`. Other invisible format characters (joiners within an emoji) vanish.
     """
     if text is None:
         return UNNAMED
-    return "".join(map(_printable, " ".join(text.split()))) or UNNAMED
+    line = " ".join(text.split())
+    # Nearly all names are printable, and some are long.
+    return (line if line.isprintable() else "".join(map(_printable, line))) or UNNAMED
 
 
 def readable_name(name: str | None) -> str:
@@ -98,10 +108,45 @@ def fit(text: str, width: int) -> str:
     return fitted
 
 
+def fit_apart(names: Sequence[str], width: int) -> list[str]:
+    """Return `fit` of each, cut where they differ if the middle that is cut holds the difference.
+
+    Names that differ in several places may still coincide.
+    """
+    fitted = [fit(name, width) for name in names]
+    same: dict[str, list[int]] = defaultdict(list)
+    for index, text in enumerate(fitted):
+        same[text].append(index)
+    for group in same.values():
+        full = [names[index] for index in group]
+        if len(set(full)) > 1 and width >= _LEAST_APART:
+            for index, text in zip(group, _apart(full, width), strict=True):
+                fitted[index] = text
+    return fitted
+
+
+def _apart(names: list[str], width: int) -> list[str]:
+    """Return of each name its beginning and, after an ellipsis, the first difference."""
+    head = width // 2
+    start = max(head + 1, _common_length(names) - _BEFORE_DIFFERENCE)
+    room = width - head - 1
+    cut = []
+    for name in names:
+        begin = set_cell_size(name, head).rstrip()
+        rest = name[start:]
+        if cell_len(rest) > room:
+            rest = set_cell_size(rest, room - 1).rstrip() + _ELLIPSIS
+        cut.append(f"{begin}{_ELLIPSIS}{rest}")
+    return cut
+
+
 def _printable(character: str) -> str:
     if character.isprintable():
         return character
-    return "" if unicodedata.category(character) == "Cf" else "\ufffd"
+    is_format = unicodedata.category(character) == "Cf"
+    if is_format and unicodedata.bidirectional(character) not in _TURNING:
+        return ""
+    return character.encode("unicode_escape").decode()
 
 
 def _outside_brackets(text: str) -> str:

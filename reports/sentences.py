@@ -188,11 +188,15 @@ def notes(trace: TraceInfo) -> list[str]:
     return [*truncated, *map(clean, trace.warnings)]
 
 
+def doubts(run: Analysis) -> list[str]:
+    """Return its notes, and whether its categories are guesses."""
+    guess = guesses(run.evidence, run.trace.basis)
+    return [*notes(run.trace), *([guess] if guess else [])]
+
+
 def notes_of_run(run: Analysis) -> list[str]:
     """Return what sets one of several inputs apart: its basis, its notes, its guesses."""
-    guess = guesses(run.evidence, run.trace.basis)
-    cpu = [CPU_ONLY] if run.trace.basis == "cpu" else []
-    return [*cpu, *notes(run.trace), *([guess] if guess else [])]
+    return [*([CPU_ONLY] if run.trace.basis == "cpu" else []), *doubts(run)]
 
 
 def decided_by(evidence: Sequence[EvidenceTime]) -> str | None:

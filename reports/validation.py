@@ -78,7 +78,7 @@ def _drawn(cells: Cells) -> RenderableType | None:
 
 def _markdown(result: Validation) -> str:
     from tracekit.reports import validation_cells as cells
-    from tracekit.reports.markdown import escape
+    from tracekit.reports.markdown_text import escape
 
     blocks = [
         *(escape(line) for line in cells.unusable_lines(result)),
@@ -99,7 +99,7 @@ def _markdown(result: Validation) -> str:
 
 def markdown_table(cells: Cells) -> str:
     """Return a table in GitHub's flavour, empty where it has no rows."""
-    from tracekit.reports.markdown import escape
+    from tracekit.reports.markdown_text import escape
 
     if not cells.rows:
         return ""

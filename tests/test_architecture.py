@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +18,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("tracekit", "collectors", "reports")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-BASE = {"tracekit.errors", "tracekit.units", "tracekit.categories", "tracekit.labels"}
+BASE = {
+    "tracekit.errors",
+    "tracekit.units",
+    "tracekit.categories",
+    "tracekit.labels",
+    "tracekit.tabular",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.errors": set(),
     "tracekit.units": set(),
     "tracekit.categories": set(),
     "tracekit.labels": {"tracekit.categories"},
+    "tracekit.tabular": {"tracekit.errors"},
     "tracekit.roofline_results": BASE,
     "tracekit.attention_results": BASE,
     "tracekit.results": BASE | {"tracekit.attention_results", "tracekit.roofline_results"},
@@ -52,9 +61,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.counters",
         "tracekit.runrecord",
     },
+    "tracekit.loaded": BASE | {"tracekit.trace", "tracekit.classifying", "tracekit.results"},
     "tracekit.api": BASE
     | {
         "tracekit.trace",
+        "tracekit.loaded",
         "tracekit.loading",
         "tracekit.caching",
         "tracekit.linking",
@@ -86,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.units",
         "tracekit.categories",
         "tracekit.errors",
+        "tracekit.tabular",
     },
     "tracekit.collectors": {
         "tracekit.runfolder",
@@ -96,6 +108,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 """What each layer may import of ours, itself aside; `cli` and the package root may import all."""
+SHOWS_ITSELF = {"tracekit.results", "tracekit.loaded"}
+"""Layers whose objects notebooks show: they may import reports, but only when they are asked to."""
 TOP = ("tracekit.cli", "tracekit", "tracekit.__main__")
 
 
@@ -130,7 +144,15 @@ def test_imports_point_one_way(path: Path) -> None:
     if layer in TOP:
         return
     assert layer in MAY_IMPORT, f"{layer} has no place in the layers"
+    if layer in SHOWS_ITSELF:
+        ours -= {"tracekit.reports"}
     assert ours - {layer, "tracekit"} <= MAY_IMPORT[layer]
+
+
+@pytest.mark.parametrize("layer", sorted(SHOWS_ITSELF))
+def test_what_shows_itself_imports_reports_only_when_asked(layer: str) -> None:
+    code = f"import sys, {layer}; assert not any('tracekit.reports' in m for m in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
@@ -171,6 +193,7 @@ def test_the_public_names() -> None:
         "AnalysisSet",
         "InputError",
         "KernelTable",
+        "LoadedTrace",
         "MissingDependencyError",
         "OutputExistsError",
         "Trace",

@@ -182,10 +182,10 @@ def test_it_becomes_advice_in_place_of_faster_attention(tmp_path: Path) -> None:
     result = trace.analysis(tmp_path)
     texts = [one.text for one in result.advice]
     assert any("one fused kernel a call" in text for text in texts)
-    assert not any("Kernels of attention" in text for text in texts)
+    assert not any("Attention kernels" in text for text in texts)
     only = tuple(row for row in result.what_if if row.name != "flash_attention")
     found = advice(only, IdleResult((), (), (), 0, 0), None)
-    assert any("Kernels of attention" in one.text for one in found)
+    assert any("Attention kernels" in one.text for one in found)
 
 
 def test_no_bound_is_longer_than_the_run_and_the_other_run_proves_it() -> None:

@@ -9,9 +9,9 @@ from markdown_it import MarkdownIt
 
 import result_builders as build
 from tracekit.reports import render, sentences
-from tracekit.reports.markdown import code, escape
+from tracekit.reports.markdown_text import code, escape
 from tracekit.reports.names import clean
-from tracekit.results import LeftOut
+from tracekit.results import Gap, IdleResult, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,67 @@ def test_nobody_is_notified() -> None:
     assert "@someone" not in render(
         build.typical(trace=build.trace_info(warnings=("@someone",))), "markdown"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["#12", "GH-12", "gh-7", "https://a.b", "www.a.b", ":fire:", "a@b.c", "user/repo#3"]
+)
+def test_nothing_is_linked_after_markdown(text: str) -> None:
+    written = escape(f"see {text} now")
+    assert text not in written
+    assert ["".join(block) for block in shown(written)] == [f"see {text} now"]
+
+
+def test_details_are_folded_and_balanced() -> None:
+    text = render(build.measured(), "markdown")
+    assert text.count("<details>") == text.count("</details>") == text.count("<summary>") >= 5
+    before = text[: text.index("<details>")]
+    assert before.count("| :---") == 1
+    assert "| Convolution |" in before
+    assert len(before.splitlines()) < 30
+
+
+def test_long_names_are_cut_in_every_table() -> None:
+    long = "x" * 10_000
+    gap = Gap(0, 0, 10, long, long, long)
+    result = build.typical(
+        trace=build.trace_info(path=long, warnings=(long,)),
+        stages=(build.stage(long, 1_000, start_ns=0, span_ns=2_000),),
+        top_kernels=(build.kernel(long, "linear", 1, 1_000, 1_000),),
+        idle=IdleResult((), (), (gap,), 1, 1),
+        left_out=(LeftOut(long, 1, None, long),),
+    )
+    assert max(map(len, render(result, "markdown").splitlines())) < 1_000
+    both = render(build.ranks(result, result, unreadable={long: long}), "markdown")
+    assert max(map(len, both.splitlines())) < 1_000
+
+
+def test_a_pipe_in_a_path_is_shown_as_a_pipe() -> None:
+    text = render(build.typical(trace=build.trace_info(path="a|b")), "markdown")
+    assert text.startswith("### `a|b`")
+
+
+def test_inputs_stand_side_by_side() -> None:
+    text = render(build.ranks(build.typical(), build.empty()), "markdown")
+    row = next(r for r in text.splitlines() if r.startswith("| Convolution | 22.1% |"))
+    assert row == "| Convolution | 22.1% | – |"
+
+
+def test_a_comment_never_becomes_too_long_for_github() -> None:
+    long = "x|<y>`" * 2_000
+    run = build.typical(
+        trace=build.trace_info(path=long, warnings=(long, long)),
+        stages=tuple(build.stage(long, 1_000, start_ns=0, span_ns=2_000) for _ in range(90)),
+        top_kernels=(build.kernel(long, "linear", 1, 1_000, 1_000),) * 50,
+        left_out=(LeftOut(long, 1, None, long),) * 3,
+    )
+    many = build.ranks(*[run] * 500, unreadable={f"{n}{long}": long for n in range(500)})
+    for result in (run, many):
+        assert len(render(result, "markdown")) < 65_536
+    text = render(many, "markdown")
+    assert "… and 450 more inputs" in text
+    assert "more notes" in text
+    assert "… and 1,470 more rows" in text
 
 
 def test_line_breaks_do_not_leave_the_cell() -> None:

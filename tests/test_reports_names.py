@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tracekit.reports.names import UNNAMED, clean, fit, readable_name, readable_names
+from tracekit.reports.names import UNNAMED, clean, fit, fit_apart, readable_name, readable_names
 
 FLASH = "void pytorch_flash::flash_fwd_kernel<Traits<64, 128>, {}, false>(pytorch_flash::Params)"
 
@@ -77,7 +77,7 @@ def test_equal_full_names_stay_alike() -> None:
 
 
 def test_clean_drops_what_steers_a_terminal() -> None:
-    assert clean("a\x1b[31mb\r\n\tc\u202ed\ud800") == "a\ufffd[31mb cd\ufffd"
+    assert clean("a\x1b[31mb\r\n\tc\u202ed\ud800\0") == r"a\x1b[31mb c\u202ed\ud800\x00"
 
 
 def test_fit_keeps_both_ends() -> None:
@@ -99,3 +99,34 @@ def test_fit_is_never_wider(text: str, width: int) -> None:
 @given(st.text(alphabet="ab:<>(), -&*", max_size=60))
 def test_readable_name_takes_any_brackets(name: str) -> None:
     assert readable_name(name)
+
+
+def test_marks_that_turn_text_are_shown_and_joiners_vanish() -> None:
+    assert clean("a\u202eb\u2066c\u200fd") == r"a\u202eb\u2066c\u200fd"
+    assert clean("a\u200db\u00adc") == "abc"
+
+
+def test_names_that_would_look_the_same_are_cut_where_they_differ() -> None:
+    names = [f"sm90_fprop_implicit_gemm_tilesize{n}x64_kernel__5x_cudnn_and_more" for n in (8, 256)]
+    assert fit(names[0], 30)[-8:] == fit(names[1], 30)[-8:]
+    first, second = fit_apart(names, 30)
+    assert first != second
+    assert "8x64" in first
+    assert "256x64" in second
+    assert max(map(cell_len, (first, second))) <= 30
+
+
+def test_names_that_look_different_are_cut_as_ever() -> None:
+    names = [
+        "abcdefghijklmnopqrstuvwxyz",
+        "zyxwvutsrqponmlkjihgfedcba",
+        "abcdefghijklmnopqrstuvwxyz",
+    ]
+    assert fit_apart(names, 20) == [fit(name, 20) for name in names]
+
+
+@given(st.lists(st.text(alphabet="ab核é\u0301_", max_size=60), max_size=5), st.integers(0, 40))
+def test_names_apart_are_never_wider(names: list[str], width: int) -> None:
+    shown = fit_apart(names, width)
+    assert len(shown) == len(names)
+    assert all(cell_len(text) <= width for text in shown)

@@ -14,6 +14,7 @@ from tracekit.categories import CATEGORIES
 from tracekit.reports import FORMATS, render, sentences
 from tracekit.reports.palette import COLOR_OF, LABEL_OF
 from tracekit.results import (
+    Advice,
     Analysis,
     AnalysisSet,
     AttentionResult,
@@ -29,6 +30,7 @@ from tracekit.results import (
     KernelTime,
     LeftOut,
     StageTime,
+    StepTime,
     TimeTotals,
 )
 from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
@@ -131,7 +133,7 @@ def test_set_of_cpu_only_traces_says_so_first() -> None:
 def test_mixed_set_names_the_cpu_only_input() -> None:
     text = render(build.ranks(build.typical(), cpu_only()), "text")
     assert not text.startswith(sentences.CPU_ONLY)
-    assert "! runs/sdxl/trace.json.gz: CPU-only trace" in text
+    assert "! trace.json.gz: CPU-only trace" in text
 
 
 def test_troubles_stand_above_the_tables() -> None:
@@ -228,6 +230,77 @@ def test_columns_of_the_environment_change_nothing(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("COLUMNS", "50")
     monkeypatch.setenv("TERM", "dumb")
     assert max(map(cell_len, render(build.typical(), "text").splitlines())) > 90
+
+
+ADVICE = Advice("Run denoise from a CUDA graph: 99.1 ms become at least 60.0 ms.", 1.65, {})
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_first_screen_holds_the_answer(width: int) -> None:
+    result = build.measured(advice=(ADVICE,))
+    first = "\n".join(render(result, "text", width=width).splitlines()[:40])
+    for part in ("Of 58.5 ms of GPU time", "What to do", "Convolution", "denoise", "Host late"):
+        assert part in first
+    assert first.index("What to do") < first.index("Category")
+
+
+def test_paragraphs_stay_readable_on_wide_terminals() -> None:
+    text = render(
+        build.typical(trace=build.trace_info(warnings=("word " * 100,))), "text", width=200
+    )
+    lines = text.splitlines()
+    assert max(cell_len(line) for line in lines if line.startswith(("Of ", "! ", "  word"))) <= 100
+
+
+def test_a_wide_terminal_shows_names_in_full() -> None:
+    name = "sm90_" + "x" * 90
+    result = build.typical(top_kernels=(build.kernel(name, "conv", 1, 1_000, 1_000),))
+    assert name not in render(result, "text", width=100)
+    assert name in render(result, "text", width=200)
+
+
+def test_culprits_that_say_nothing_new_are_left_out() -> None:
+    plain = Blame("host_late", "denoise", *[None] * 5, False, 10, 1)
+    idle = replace(build.typical().idle, blame=(plain, replace(plain, cause="sync")))
+    assert "Idle during" not in render(build.typical(idle=idle), "text")
+    two = replace(idle, blame=(plain, replace(plain, stage="vae")))
+    assert "the host" in render(build.typical(idle=two), "text")
+
+
+def test_a_single_stage_gets_no_column() -> None:
+    blame = tuple(replace(row, stage="denoise") for row in build.BLAME)
+    idle = replace(build.typical().idle, blame=blame)
+    text = render(build.typical(idle=idle), "text")
+    assert "Stage" not in text[text.index("Idle during") :].split("\n")[0]
+
+
+def test_what_does_not_fit_of_a_list_is_left_out_whole() -> None:
+    shares = {"temporal_attention": 600, "conv": 300, "communication": 100}
+    stage = replace(build.stage("s", 1_000, start_ns=0, span_ns=2_000), categories=shares)
+    narrow, wide = (render(build.typical(stages=(stage,)), "text", width=w) for w in (80, 120))
+    assert "Temporal attention 60%\n" in narrow
+    assert "Temporal attention 60%, Convolution 30%, Communication 10%\n" in wide
+
+
+def test_steps_that_differ_are_drawn_where_there_is_room() -> None:
+    def stage(*times: int) -> StageTime:
+        steps = tuple(StepTime(n, 1, 0, 1, 1, t, {}) for n, t in enumerate(times))
+        return replace(build.stage("s", 1_000, start_ns=0, span_ns=2_000), per_step=steps)
+
+    differing, level = stage(100, 100, 800, 100), stage(100, 101, 102, 100)
+    text = render(build.typical(stages=(differing, level)), "text", width=100)
+    assert "Each step" in text
+    assert "▁▁█▁" in text
+    assert "Each step" not in render(build.typical(stages=(differing,)), "text", width=80)
+    assert "Each step" not in render(build.typical(stages=(level,)), "text", width=100)
+    assert "Each step" not in render(build.typical(stages=(stage(1, 9),)), "text", width=100)
+
+
+def test_inputs_of_one_folder_are_named_below_it() -> None:
+    runs = [build.typical(trace=build.trace_info(path=f"a/b/{n}/t.json")) for n in (1, 2)]
+    lines = render(build.ranks(*runs), "text").splitlines()
+    assert lines[0] == "2 inputs in a/b"
+    assert any(line.startswith("1/t.json ") for line in lines)
 
 
 def test_palette_has_one_color_and_label_a_category() -> None:
@@ -365,7 +438,7 @@ analyses = st.builds(
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(analyses, st.sampled_from([60, 80, 100, 133]))
+@given(analyses, st.sampled_from([60, 80, 100, 133, 200]))
 def test_no_line_is_wider_than_asked_for(result: Analysis, width: int) -> None:
     for shown in (result, build.ranks(result, replace(result), unreadable={"x" * 200: "y" * 200})):
         text = render(shown, "text", width=width)

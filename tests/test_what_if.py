@@ -135,7 +135,7 @@ def test_advice_is_by_gain_and_at_most_three() -> None:
     found = advice(rows, result.idle, None)
     assert [one.speedup for one in found] == [2.0, 1.6, 1.25]
     assert found[0].evidence["what_if"] == "no_launch_gaps"
-    assert "linear" in found[1].text
+    assert "Linear kernels" in found[1].text
 
 
 def test_the_stage_that_gives_most_of_it_is_named() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TracekitError,
         UnsupportedInputError,
     )
+    from tracekit.loaded import LoadedTrace
     from tracekit.results import Analysis, AnalysisSet
     from tracekit.trace import Trace
     from tracekit.validating import validate
@@ -43,6 +44,7 @@ _HOME_OF = {
     "record": "tracekit.collectors.recording",
     "validate": "tracekit.validating",
     "KernelTable": "tracekit.classifying.table",
+    "LoadedTrace": "tracekit.loaded",
     "Trace": "tracekit.trace",
     "Analysis": "tracekit.results",
     "AnalysisSet": "tracekit.results",
@@ -60,6 +62,7 @@ __all__ = [
     "AnalysisSet",
     "InputError",
     "KernelTable",
+    "LoadedTrace",
     "MissingDependencyError",
     "OutputExistsError",
     "Trace",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from os import PathLike, fspath
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tracekit.analysis.analyze import analyze_table, combine
 from tracekit.analysis.corrected import RunBeside
@@ -17,6 +18,7 @@ from tracekit.counters import CountedLaunch, read_counters
 from tracekit.errors import InputError, UsageError
 from tracekit.linking.link import link
 from tracekit.linking.replays import replay_of
+from tracekit.loaded import LoadedTrace
 from tracekit.loading.loader import LoadOptions, load_file
 from tracekit.results import Analysis, AnalysisSet, UnreadableInput
 from tracekit.runfolder import (
@@ -38,9 +40,12 @@ if TYPE_CHECKING:
 
     PathInput = str | PathLike[str]
 
+Taken = TypeVar("Taken")
+
 __all__ = [
     "analyze",
     "analyze_all",
+    "analyze_with_kernels",
     "classify",
     "kernel_tables",
     "kernels",
@@ -51,21 +56,23 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What is wanted of an analysis, whatever the trace is."""
+class Wishes:
+    """What is wanted of an analysis, whatever the trace is; `ncu` is where `counted` is from."""
 
-    list_all: bool
-    peaks: Mapping[str, float] | None
-    counted: tuple[CountedLaunch, ...] | None
+    list_all: bool = False
+    peaks: Mapping[str, float] | None = None
+    ncu: str | None = None
+    counted: tuple[CountedLaunch, ...] | None = None
 
 
 def load(
     path: PathInput, options: LoadOptions | None = None, *, cache: bool | Later = False
-) -> Trace:
+) -> LoadedTrace:
     """Return one trace as columns: a Kineto/Chrome JSON file, plain or gzip, or a run folder.
 
-    With `cache` a file loaded before is read from the cache, and one that was not is kept there; a
-    function given as `cache` is given the work of keeping it, to be done later.
+    It also has what is analyzed of it, when that is asked for: see `LoadedTrace`. With `cache` a
+    file loaded before is read from the cache, and one that was not is kept there; a function given
+    as `cache` is given the work of keeping it, to be done later.
 
     Raises
     ------
@@ -73,7 +80,10 @@ def load(
         The path cannot be read, is no trace, or stands for several.
     """
     with _keeper(cache) as keeper:
-        return _load(_only_file(fspath(path)), options, keeper)
+        file = _only_file(fspath(path))
+        trace = _load(file, options, keeper)
+    values = {field.name: getattr(trace, field.name) for field in fields(trace)}
+    return LoadedTrace(**values, study=partial(_studied, file, options, cache is True))
 
 
 def kernels(
@@ -112,10 +122,10 @@ def analyze(
     InputError
         The path cannot be read, is no trace, or stands for several; `ncu` cannot be used.
     """
-    counted = None if ncu is None else read_counters(fspath(ncu))
+    wishes = wishes_for(list_all, peaks, ncu)
     with _keeper(cache) as keeper:
         file = _only_file(fspath(path))
-        return _analyze(file, options, keeper, _Wishes(list_all, peaks, counted))
+        return _analyze(file, _table(file, options, keeper), options, keeper, wishes)
 
 
 def analyze_all(
@@ -139,8 +149,26 @@ def analyze_all(
     UsageError
         `ncu` is given for several traces.
     """
-    wishes = _Wishes(list_all, peaks, None if ncu is None else read_counters(fspath(ncu)))
-    analyses: list[Analysis] = []
+    wishes = wishes_for(list_all, peaks, ncu)
+    analyses, unreadable = each_analysis(
+        paths, options, cache, wishes, lambda _file, _table, analysis: analysis
+    )
+    is_alone = len(analyses) + len(unreadable) == 1
+    return analyses[0] if is_alone else combine(analyses, unreadable)
+
+
+def each_analysis(
+    paths: Iterable[PathInput],
+    options: LoadOptions | None,
+    cache: bool | Later,
+    wishes: Wishes,
+    take: Callable[[TraceFile, KernelTable, Analysis], Taken],
+) -> tuple[list[Taken], list[UnreadableInput]]:
+    """Return what `take` makes of each trace behind some paths, and the inputs that fail.
+
+    A kernel table is held no longer than `take` needs it. The rest is as for `analyze_all`.
+    """
+    taken: list[Taken] = []
     errors: list[InputError] = []
     unreadable: list[UnreadableInput] = []
 
@@ -155,16 +183,18 @@ def analyze_all(
             except InputError as error:
                 give_up(fspath(path), error)
                 continue
-            if ncu is not None and len(files) + len(analyses) + len(errors) > 1:
-                raise UsageError(f"{fspath(ncu)}: are the counters of one run; give one trace")
+            if wishes.counted is not None and len(files) + len(taken) + len(errors) > 1:
+                raise UsageError(f"{wishes.ncu}: are the counters of one run; give one trace")
             for file in files:
                 try:
-                    analyses.append(_analyze(file, options, keeper, wishes))
+                    table = _table(file, options, keeper)
+                    analysis = _analyze(file, table, options, keeper, wishes)
+                    taken.append(take(file, table, analysis))
                 except InputError as error:
                     give_up(file.path, error)
-    if not analyses:
+    if not taken:
         raise errors[0] if errors else InputError("no input was given")
-    return combine(analyses, unreadable) if len(analyses) + len(errors) > 1 else analyses[0]
+    return taken, unreadable
 
 
 def kernel_tables(
@@ -194,13 +224,53 @@ def kernel_tables(
     return tables, unreadable
 
 
+def analyze_with_kernels(
+    paths: Iterable[PathInput],
+    options: LoadOptions | None = None,
+    *,
+    list_all: bool = False,
+    peaks: Mapping[str, float] | None = None,
+    ncu: PathInput | None = None,
+    cache: bool | Later = False,
+) -> tuple[Analysis | AnalysisSet, list[KernelTable]]:
+    """Return what `analyze_all` returns, and the kernel tables that it rests on, from one reading.
+
+    Raises
+    ------
+    InputError
+        None of the inputs can be used; `ncu` cannot be used.
+    UsageError
+        `ncu` is given for several traces.
+    """
+    wishes = wishes_for(list_all, peaks, ncu)
+    both, unreadable = each_analysis(
+        paths, options, cache, wishes, lambda _file, table, analysis: (analysis, table)
+    )
+    analyses, tables = [one for one, _ in both], [table for _, table in both]
+    is_alone = len(analyses) + len(unreadable) == 1
+    return analyses[0] if is_alone else combine(analyses, unreadable), tables
+
+
+def wishes_for(list_all: bool, peaks: Mapping[str, float] | None, ncu: PathInput | None) -> Wishes:
+    """Return what is wanted, with the counters that a file holds.
+
+    Raises
+    ------
+    InputError
+        `ncu` cannot be used.
+    """
+    if ncu is None:
+        return Wishes(list_all, peaks)
+    return Wishes(list_all, peaks, fspath(ncu), read_counters(fspath(ncu)))
+
+
 def _analyze(
     file: TraceFile,
+    table: KernelTable,
     options: LoadOptions | None,
     keeper: Later | None,
-    wishes: _Wishes,
+    wishes: Wishes,
 ) -> Analysis:
-    table = _table(file, options, keeper)
     run = _beside(file, table, options, keeper)
     counted = wishes.counted
     path = beside(file, COUNTERS)
@@ -216,7 +286,13 @@ def _analyze(
 
 def _table(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> KernelTable:
     """Return the kernel table of one trace; the eager pass tells what replayed graphs hold."""
-    linked = link(_load(file, options, keeper))
+    return _classified(_load(file, options, keeper), file, options, keeper)
+
+
+def _classified(
+    trace: Trace, file: TraceFile, options: LoadOptions | None, keeper: Later | None
+) -> KernelTable:
+    linked = link(trace)
     if file.folder is None or file.pass_name == EAGER or not (replay_of(linked) >= 0).any():
         return classify(linked)
     path = beside(file, EAGER_PASS)
@@ -255,6 +331,15 @@ def _beside(
 
 def _unusable(name: str, path: str, error: InputError) -> str:
     return f"{name} cannot be used: {str(error).removeprefix(f'{path}: ')}"
+
+
+def _studied(
+    file: TraceFile, options: LoadOptions | None, cache: bool, trace: Trace
+) -> tuple[KernelTable, Analysis]:
+    """Return kernel table and analysis of a trace that was loaded from a file."""
+    with _keeper(cache) as keeper:
+        table = _classified(trace, file, options, keeper)
+        return table, _analyze(file, table, options, keeper, Wishes())
 
 
 def _load(file: TraceFile, options: LoadOptions | None, keeper: Later | None) -> Trace:

@@ -7,11 +7,14 @@ Renderers read these and nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tracekit.attention_results import AttentionResult as AttentionResult
 from tracekit.attention_results import AttentionShare as AttentionShare
 from tracekit.roofline_results import Roofline
+
+if TYPE_CHECKING:
+    from tracekit.reports.frames import Frames
 
 SCHEMA: Final = "tracekit.analysis/1"
 """Name and version of the JSON that `tracekit analyze --format json` writes."""
@@ -327,6 +330,19 @@ class Analysis:
     left_out: tuple[LeftOut, ...] = ()
     schema: str = field(default=SCHEMA)
 
+    @property
+    def tables(self) -> Frames:
+        """All tables by name, as pandas DataFrames (the extra `pandas`)."""
+        from tracekit.reports.frames import Frames
+
+        return Frames(self)
+
+    def _repr_html_(self) -> str:
+        """Return the summary that a notebook shows."""
+        from tracekit.reports.notebook import summary
+
+        return summary(self)
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableInput:
@@ -352,3 +368,16 @@ class AnalysisSet:
     runs: tuple[Analysis, ...]
     overall: Overall
     schema: str = field(default=SCHEMA)
+
+    @property
+    def tables(self) -> Frames:
+        """All tables by name, as pandas DataFrames (the extra `pandas`)."""
+        from tracekit.reports.frames import Frames
+
+        return Frames(self)
+
+    def _repr_html_(self) -> str:
+        """Return the summary that a notebook shows."""
+        from tracekit.reports.notebook import summary
+
+        return summary(self)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tracekit.analysis.what_if import FLASH_ATTENTION, NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS, RUN
-from tracekit.categories import ATTENTION, TEMPORAL_ATTENTION
+from tracekit.categories import ATTENTION, CONV, TEMPORAL_ATTENTION
 from tracekit.results import Advice, Blame, CauseTime, Corrected, IdleResult, WhatIf
 from tracekit.units import format_ns
 
@@ -137,10 +137,11 @@ def _categories(bounds: tuple[WhatIf, ...], base_ns: int) -> Iterator[Advice]:
     best = max(rows, key=lambda row: row.speedup, default=None)
     if best is None or best.speedup < _LEAST_SPEEDUP:
         return
-    category = best.name.removesuffix("_2x_faster").replace("_", " ")
+    slug = best.name.removesuffix("_2x_faster")
+    category = "convolution" if slug == CONV else slug.replace("_", " ")
     yield Advice(
-        f"Kernels of {category} are worth most: twice as fast, {format_ns(base_ns)} become "
-        f"{format_ns(best.wall_ns)}.",
+        f"{category.capitalize()} kernels are worth most: twice as fast, {format_ns(base_ns)} "
+        f"become {format_ns(best.wall_ns)}.",
         best.speedup,
         _evidence(best),
     )

@@ -204,20 +204,9 @@ class KernelTable:
         MissingDependencyError
             pandas is not installed.
         """
-        from tracekit.errors import MissingDependencyError
+        from tracekit.tabular import to_pandas
 
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingDependencyError(
-                "a DataFrame needs pandas: pip install 'gpu-tracekit[pandas]'"
-            ) from error
-        nullable = {
-            "int64": pd.Int64Dtype(),
-            "double": pd.Float64Dtype(),
-            "bool": pd.BooleanDtype(),
-        }
-        return self.to_arrow().to_pandas(types_mapper=lambda kind: nullable.get(str(kind)))
+        return to_pandas(self.to_arrow())
 
     def _of_activity(self, name: str) -> IntArray:
         if self.linked.basis == "cpu":

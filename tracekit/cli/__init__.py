@@ -19,6 +19,8 @@ from tracekit.cli.cache import cache
 from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
 from tracekit.cli.study import study
+from tracekit.cli.tables import tables
+from tracekit.cli.terminal import tell
 from tracekit.cli.validate import validate
 from tracekit.errors import HostError, TracekitError
 
@@ -39,6 +41,7 @@ cli.add_command(cache)
 cli.add_command(collect)
 cli.add_command(kernels)
 cli.add_command(study)
+cli.add_command(tables)
 cli.add_command(validate)
 
 
@@ -87,6 +90,5 @@ def run(args: list[str] | None = None) -> int:
 
 
 def _tell(error: TracekitError) -> int:
-    line = " ".join(str(error).split())
-    click.echo(f"tracekit: {line}", err=True)
+    tell(str(error))
     return error.exit_code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tracekit.cli.options import helpers_for, load_options, options_from
+from tracekit.cli.terminal import tell
 from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def kernels(path: str, output: Path | None, force: bool, **loading: Any) -> None
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
     """
     from tracekit.output import refuse_existing, whole_file
+    from tracekit.tabular import write_csv, write_parquet
 
     if output is not None:
         if output.suffix.lower() not in _FORMATS:
@@ -40,16 +42,14 @@ def kernels(path: str, output: Path | None, force: bool, **loading: Any) -> None
         refuse_existing(output, force=force)
     table = _table(path, loading)
     if output is None:
-        _write_csv(table, sys.stdout.buffer)
+        write_csv(table, sys.stdout.buffer)
         return
     with whole_file(output, force=force) as temporary:
         if output.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(table, temporary, compression="zstd")
+            write_parquet(table, temporary)
         else:
             with temporary.open("wb") as sink:
-                _write_csv(table, sink)
+                write_csv(table, sink)
 
 
 def _table(path: str, loading: dict[str, Any]) -> pa.Table:
@@ -62,17 +62,6 @@ def _table(path: str, loading: dict[str, Any]) -> pa.Table:
             path, options_from(loading), cache=not loading["no_cache"]
         )
     for entry in unreadable:
-        click.echo(f"tracekit: left out: {entry.error}", err=True)
+        tell(f"left out: {entry.error}")
     arrow = [table.to_arrow() for table in tables]
     return arrow[0] if len(arrow) == 1 else pa.concat_tables(arrow).unify_dictionaries()
-
-
-def _write_csv(table: pa.Table, sink: object) -> None:
-    import pyarrow as pa
-    import pyarrow.csv
-
-    plain = [
-        pa.field(field.name, pa.string() if pa.types.is_dictionary(field.type) else field.type)
-        for field in table.schema
-    ]
-    pyarrow.csv.write_csv(table.cast(pa.schema(plain)), sink)

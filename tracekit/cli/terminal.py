@@ -12,14 +12,15 @@ import click
 if TYPE_CHECKING:
     from tracekit.results import Analysis, AnalysisSet
 
-MAX_WIDTH: Final = 100
+MAX_WIDTH: Final = 200
+PIPED_WIDTH: Final = 100
 MIN_WIDTH: Final = 60
 
 
 def text_width(to_terminal: bool) -> int:
-    """Return the columns that text may use: the terminal's, 100 at most, 100 into a file."""
+    """Return the columns that text may use: the terminal's, 200 at most, 100 into a file."""
     if not (to_terminal and sys.stdout.isatty()):
-        return MAX_WIDTH
+        return PIPED_WIDTH
     return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size().columns))
 
 
@@ -28,6 +29,13 @@ def is_colored() -> bool:
     return (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
+
+
+def tell(line: str) -> None:
+    """Write one line to stderr; names in it can neither break it nor steer the terminal."""
+    from tracekit.reports.names import clean
+
+    click.echo(f"tracekit: {clean(line)}", err=True, color=True)
 
 
 def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:
@@ -39,7 +47,7 @@ def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:
     runs = result.runs if isinstance(result, AnalysisSet) else (result,)
     for run in runs:
         for warning in run.trace.warnings:
-            click.echo(f"tracekit: {run.trace.path}: {warning}", err=True)
+            tell(f"{run.trace.path}: {warning}")
     if isinstance(result, AnalysisSet):
         for entry in result.overall.unreadable:
-            click.echo(f"tracekit: left out: {entry.error}", err=True)
+            tell(f"left out: {entry.error}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tracekit.cli.options import keeper_for, load_options, options_from, output_options
-from tracekit.cli.terminal import is_colored, text_width
+from tracekit.cli.terminal import is_colored, tell, text_width
 from tracekit.errors import TracekitError
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def validate(
 def _echo_warnings(result: Validation, *, shown: bool) -> None:
     for run in result.runs:
         for warning in run.warnings:
-            click.echo(f"tracekit: {run.path}: {warning}", err=True)
+            tell(f"{run.path}: {warning}")
     if not shown:
         for row in result.unusable:
-            click.echo(f"tracekit: left out: {row.error}", err=True)
+            tell(f"left out: {row.error}")
 
 
 def _hold(result: Validation, gates: tuple[Gate, ...]) -> None:
