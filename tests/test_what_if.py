@@ -19,6 +19,9 @@ US = 1_000
 MS = 1_000_000
 
 
+TRACES = Path(__file__).parent.parent / "examples" / "traces"
+
+
 def analyzed(path: Path) -> Analysis:
     result = tracekit.analyze(path)
     assert isinstance(result, Analysis)
@@ -147,6 +150,18 @@ def test_the_stage_that_gives_most_of_it_is_named() -> None:
     (found,) = advice(rows, idle(), None)
     assert "run denoise from a CUDA graph" in found.text
     assert found.speedup == pytest.approx(100 / (100 - 48))
+
+
+@pytest.mark.parametrize(("replayed", "count"), [(0.0, 1), (0.49, 1), (0.5, 0), (1.0, 0)])
+def test_what_runs_from_graphs_is_not_told_to(replayed: float, count: int) -> None:
+    rows = (bound("no_launch_gaps", "run", 50, 2.0),)
+    assert len(advice(rows, idle(), None, replayed)) == count
+
+
+def test_a_replayed_trace_is_not_told_to_use_graphs() -> None:
+    result = analyzed(TRACES / "pixart_cudagraph.json.gz")
+    assert any(row.name == "no_launch_gaps" and row.speedup > 1.05 for row in result.what_if)
+    assert not any("CUDA graph" in one.text for one in result.advice)
 
 
 def test_the_users_own_code_is_named(tmp_path: Path) -> None:

@@ -13,19 +13,27 @@ from tracekit.units import format_ns
 MOST: Final = 3
 _LEAST_SPEEDUP: Final = 1.05
 """Less than this is within what runs differ by anyway."""
+_MOST_REPLAYED: Final = 0.5
 _LEAST_OF_GRAPH: Final = 0.8
 """A stage is named alone if graphing it gives this share of what graphing all would."""
 
 
 def advice(
-    bounds: tuple[WhatIf, ...], idle: IdleResult, corrected: Corrected | None
+    bounds: tuple[WhatIf, ...],
+    idle: IdleResult,
+    corrected: Corrected | None,
+    replayed_share: float = 0.0,
 ) -> tuple[Advice, ...]:
-    """Return what to do, largest gain first; nothing where nothing gives 5% or more."""
+    """Return what to do, largest gain first; nothing where nothing gives 5% or more.
+
+    `replayed_share` is how much of the kernels' time is of graphs that are replayed already: from
+    half of it on, to make one is no advice.
+    """
     base = _base_ns(bounds)
     if base is None:
         return ()
     found = [
-        *_graph(bounds, base),
+        *(_graph(bounds, base) if replayed_share < _MOST_REPLAYED else ()),
         *_waits(bounds, base, idle),
         *_own_code(base, idle, corrected),
         *_fused(bounds, base),

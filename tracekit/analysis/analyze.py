@@ -32,6 +32,7 @@ from tracekit.analysis.undilated_stages import with_causes
 from tracekit.analysis.what_if import what_if
 from tracekit.classifying.table import KernelTable
 from tracekit.counters import CountedLaunch
+from tracekit.linking.replays import replay_of
 from tracekit.results import (
     Analysis,
     AnalysisSet,
@@ -95,9 +96,15 @@ def analyze_table(
         roofline=roof,
         overlap=overlaps(table),
         what_if=bounds,
-        advice=advice(bounds, idle, corrected),
+        advice=advice(bounds, idle, corrected, _replayed_share(table)),
         left_out=(*_left_out(table), *correction.left_out),
     )
+
+
+def _replayed_share(table: KernelTable) -> float:
+    """Return the share of the kernels' time that is of replayed graphs."""
+    replayed_ns = int(table.dur_ns[replay_of(table.linked) >= 0].sum())
+    return share_of(replayed_ns, int(table.dur_ns.sum())) or 0.0
 
 
 def _idle(
