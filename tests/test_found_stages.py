@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stage_builders import (
     ATTENTION,
@@ -19,6 +20,9 @@ from stage_builders import (
     unet,
     vae,
 )
+
+from tracekit.classifying.parts import Part
+from tracekit.classifying.sequence_names import beside_training
 
 
 def test_text_encoder_denoising_loop_and_decoder(tmp_path: Path) -> None:
@@ -309,3 +313,13 @@ def test_prompts_in_a_row_are_encoded_though_each_asks_for_many(
             b.op(name, 1_000 * at - 50, 900, **{"Input Dims": [[2, 8, 77, 64]] * 3})
     run.builder = lambda: b  # type: ignore[method-assign]
     assert [name for name, _ in summary(run.table(tmp_path))] == ["text_encoder", "denoise"]
+
+
+def test_a_step_of_training_that_was_cut_off_is_no_decoder() -> None:
+    steps = np.array([10, 20, 30])
+    names = ["vae_encode", "train", "text_encoder", "train", "vae_decode"]
+    parts = [Part(name, 0, 1, steps if name == "train" else None) for name in names]
+    found = [part.name for part in beside_training(parts)]
+    assert found == ["before", "train", "between", "train", "after"]
+    others = [part for part in parts if part.name != "train"]
+    assert beside_training(others) == others

@@ -83,6 +83,22 @@ def with_calls_again(sequence: RunSequence, parts: list[Part]) -> list[Part]:
     ]
 
 
+def beside_training(parts: list[Part]) -> list[Part]:
+    """Name what stands beside the steps of a training, mostly a step that was cut off.
+
+    It may look like an encoder or a decoder of images, which no training calls once.
+    """
+    steps = [at for at, part in enumerate(parts) if part.name == "train"]
+    if not steps:
+        return parts
+    found = list(parts)
+    for at, part in enumerate(parts):
+        if part.name not in ("train", "forward"):
+            name = "before" if at < steps[0] else "between" if at < steps[-1] else "after"
+            found[at] = replace(part, name=name)
+    return found
+
+
 def with_decoded_tokens(sequence: RunSequence, parts: list[Part]) -> list[Part]:
     """Name what follows a loop of tokens and looks up what these stand for: their decoder.
 

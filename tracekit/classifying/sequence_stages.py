@@ -18,6 +18,7 @@ from tracekit.classifying.model_changes import model_starts
 from tracekit.classifying.parts import Part, numbered_parts
 from tracekit.classifying.run_sequence import LOOK_UP, TIME, RunSequence
 from tracekit.classifying.sequence_names import (
+    beside_training,
     is_causal,
     is_unet,
     looks_up,
@@ -77,7 +78,7 @@ def _run_parts(sequence: RunSequence, span: tuple[int, int], loops: list[Loop]) 
     if names[-1] in ("decode", "parallel_decode"):
         after = with_decoded_tokens(sequence, after)
     found.extend(after)
-    return with_calls_again(sequence, with_cascade(sequence, found))
+    return beside_training(with_calls_again(sequence, with_cascade(sequence, found)))
 
 
 def _with_prompt(sequence: RunSequence, beside: list[Part], loop: Loop) -> tuple[list[Part], Loop]:
