@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tracekit.reports.names import clean
+from tracekit.reports.palette import CAUSE_LABEL_OF
 from tracekit.units import MISSING, share_of
 
 if TYPE_CHECKING:
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
 
     from tracekit.results import Analysis, Blame, CauseTime
 
-_LABELS: Final = {
-    "host_late": "Host late",
-    "sync": "Synchronization",
-    "launch_latency": "Launch latency",
-    "profiler": "Profiler",
-    "unknown": "Unknown",
-}
 _NOWHERE: Final = "between ops"
 _HOST: Final = "the host"
 
@@ -37,7 +31,7 @@ class Culprit:
 
 def cause_label(cause: str | None) -> str:
     """Return what people read instead of a cause's slug; one that is unknown keeps its own name."""
-    return MISSING if cause is None else _LABELS.get(cause, cause)
+    return MISSING if cause is None else CAUSE_LABEL_OF.get(cause, cause)
 
 
 def causes_of(result: Analysis) -> tuple[Sequence[CauseTime], Sequence[Blame], bool]:

@@ -40,6 +40,25 @@ LABEL_OF: Final = {
 """What people read instead of the slug."""
 
 
+CAUSE_COLOR_OF: Final = {
+    "host_late": "#B2182B",
+    "sync": "#7B3294",
+    "launch_latency": "#4D9221",
+    "profiler": "#1B1B4D",
+    "unknown": "#A0A0A0",
+}
+"""The colour of each cause of idle time, as `#RRGGBB`, in the order of results."""
+
+CAUSE_LABEL_OF: Final = {
+    "host_late": "Host late",
+    "sync": "Synchronization",
+    "launch_latency": "Launch latency",
+    "profiler": "Profiler",
+    "unknown": "Unknown",
+}
+"""What people read instead of the slug of a cause."""
+
+
 def color_of(category: str) -> str:
     """Return the colour of a category as `#RRGGBB`; one that is unknown looks like `other`."""
     return COLOR_OF.get(category, COLOR_OF[c.OTHER])
