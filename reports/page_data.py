@@ -98,9 +98,9 @@ def _timeline(drawn: Timeline) -> dict[str, Any]:
         "places": msgspec.to_builtins(drawn.places),
         "steps": [_band(band, origin_ns) for band in drawn.bands],
         "gaps": {
-            "device": encoded(gaps.device),
-            "start": encoded(_differences(gaps.start_ns, origin_ns)),
-            "dur": encoded(gaps.dur_ns),
+            "device": encoded(gaps.device + 1),
+            "before": encoded(_differences(gaps.before, 0)),
+            "after": encoded(zigzag(gaps.after - gaps.before)),
             "cause": encoded(gaps.cause),
         },
         "attention": _calls(drawn.attention, origin_ns),
@@ -128,5 +128,5 @@ def _calls(calls: TimelineCalls, origin_ns: int) -> dict[str, Any]:
     }
 
 
-def _differences(start_ns: np.ndarray[Any, Any], origin_ns: int) -> np.ndarray[Any, Any]:
-    return zigzag(np.diff(start_ns, prepend=origin_ns))
+def _differences(values: np.ndarray[Any, Any], first: int) -> np.ndarray[Any, Any]:
+    return zigzag(np.diff(values, prepend=first))

@@ -124,11 +124,15 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class TimelineGaps:
-    """All gaps of all devices, in start order; `cause` holds positions in `causes`."""
+    """All gaps of all devices, in start order, by the rows of the timeline around them.
+
+    A gap lasts from the end of row `before` to the start of row `after`. `cause` holds positions in
+    `causes`, `device` is -1 where the file tells none.
+    """
 
     device: Column
-    start_ns: Column
-    dur_ns: Column
+    before: Column
+    after: Column
     cause: Column
     causes: tuple[str, ...]
 

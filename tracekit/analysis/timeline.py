@@ -40,7 +40,7 @@ def timeline(table: KernelTable, kinds: Kinds, calls: CallTable) -> Timeline | N
         kinds=kinds.kinds,
         places=places,
         bands=bands,
-        gaps=_gaps(table),
+        gaps=_gaps(table, order),
         attention=_calls(table, calls),
     )
 
@@ -125,17 +125,19 @@ def _bands(table: KernelTable) -> tuple[tuple[Band, ...], IntArray]:
     return tuple(bands), of_row
 
 
-def _gaps(table: KernelTable) -> TimelineGaps:
-    """Return the gaps of all devices; none of a CPU-only trace."""
+def _gaps(table: KernelTable, order: IntArray) -> TimelineGaps:
+    """Return the gaps of all devices, where `order` has the rows of the table lane by lane."""
     gaps = find_gaps(table)
     cause = sums(cut_by_cause(table, gaps), len(gaps)).argmax(axis=1)
-    order = np.argsort(gaps.start_ns, kind="stable")
-    device = table.device[gaps.after[order]]
+    place = np.empty(len(table), np.int64)
+    place[order] = np.arange(len(table))
+    by_start = np.argsort(gaps.start_ns, kind="stable")
+    device = table.device[gaps.after[by_start]]
     return TimelineGaps(
-        device=np.where(device == NULL, 0, device),
-        start_ns=gaps.start_ns[order],
-        dur_ns=gaps.dur_ns[order],
-        cause=cause[order].astype(np.int64),
+        device=np.where(device == NULL, -1, device),
+        before=place[gaps.before[by_start]],
+        after=place[gaps.after[by_start]],
+        cause=cause[by_start].astype(np.int64),
         causes=CAUSES,
     )
 
