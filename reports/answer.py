@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import EVIDENCES
 from tracekit.reports import sentences
-from tracekit.reports.idle_cells import causes_of, culprits
+from tracekit.reports.idle_cells import HOST, NOWHERE, causes_of, culprits
 from tracekit.reports.names import clean, fit
 from tracekit.units import format_count, format_ns, format_share, share_of
 
@@ -20,9 +20,12 @@ _NOTHING: Final = (
     "waits, nor fused attention, nor kernels of one category twice as fast."
 )
 _CPU: Final = "There is no GPU activity in the file, so nothing can be said of how idle a GPU was."
+_CPU_BOUNDS: Final = (
+    "What a change would give is not known of a CPU-only trace: only GPU work is timed anew."
+)
 _NO_BOUNDS: Final = (
-    "What a change would give is not known: only the work of a single GPU whose launches are in "
-    "the file is timed anew."
+    "What a change would give is not known: only the work of one GPU, whose launches are in the "
+    "file, is timed anew."
 )
 
 
@@ -56,17 +59,25 @@ def _idle(result: Analysis) -> str:
     sentence = sentences.idleness(result)
     if sentence is None:
         return "There is no GPU activity, so nothing was idle."
-    causes, blame, _ = causes_of(result)
-    idle_ns = sum(row.time_ns for row in causes)
-    first = next(iter(culprits(blame, idle_ns, 1)), None)
+    causes, blame, is_corrected = causes_of(result)
+    first = next(iter(culprits(blame, sum(row.time_ns for row in causes), 1)), None)
     if first is None:
         return sentence
+    is_of_trace = result.corrected is not None and not is_corrected
+    whose = "in the trace itself the largest part is" if is_of_trace else "the largest part is"
     at = "" if first.stage is None else f" in {fit(clean(first.stage), _NAME_WIDTH)}"
     return (
-        f"{sentence.removesuffix('.')}; the largest part of that, {format_ns(first.time_ns)} "
-        f"({format_share(first.time_share)}), goes to {fit(first.who, _NAME_WIDTH)}{at} "
-        f"({sentences.cause_clause(first.cause)})."
+        f"{sentence.removesuffix('.')}; {whose} {format_ns(first.time_ns)} "
+        f"({format_share(first.time_share)} of it) in which "
+        f"{sentences.cause_clause(first.cause)}, {_place(first.who)}{at}."
     )
+
+
+def _place(who: str) -> str:
+    """Return where the host was, after a comma."""
+    if who in (NOWHERE, HOST):
+        return who if who == NOWHERE else f"on {who}"
+    return f"at {fit(who, _NAME_WIDTH)}"
 
 
 def _what_to_do(result: Analysis) -> str:
@@ -74,9 +85,11 @@ def _what_to_do(result: Analysis) -> str:
         first = result.advice[0]
         gain = "" if first.speedup is None else f" ({first.speedup:.2f}x at most)"
         return f"{clean(first.text).removesuffix('.')}{gain}."
-    if result.trace.basis == "cpu" or not result.what_if:
-        return _NO_BOUNDS
-    return _NOTHING
+    if not result.time.kernel_ns:
+        return "There is nothing to speed up."
+    if result.trace.basis == "cpu":
+        return _CPU_BOUNDS
+    return _NOTHING if result.what_if else _NO_BOUNDS
 
 
 def made(result: Analysis) -> list[tuple[str, str]]:

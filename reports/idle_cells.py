@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from tracekit.results import Analysis, Blame, CauseTime
 
-_NOWHERE: Final = "between ops"
-_HOST: Final = "the host"
+NOWHERE: Final = "between ops"
+"""Who is to blame where no op of a trace that holds ops encloses the host's time."""
+
+HOST: Final = "the host"
+"""Who is to blame where a trace holds no ops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ def culprits(rows: Sequence[Blame], idle_ns: int, most: int) -> list[Culprit]:
     has_ops = any(row.op is not None for row in rows)
     times: dict[tuple[str, str, str | None], int] = {}
     for row in rows:
-        key = (_who(row, _NOWHERE if has_ops else _HOST), row.cause, row.stage)
+        key = (_who(row, NOWHERE if has_ops else HOST), row.cause, row.stage)
         times[key] = times.get(key, 0) + row.time_ns
     largest = sorted(times.items(), key=lambda item: -item[1])[:most]
     return [

@@ -1,8 +1,9 @@
-"""One colour and one label for each category, the same in every report.
+"""One colour and one label for each category and each idle cause, the same in every report.
 
-The colours extend the Okabe-Ito set. Any two of them stay apart (CIELAB distance of 13 or more)
-under simulated protanopia, deuteranopia and tritanopia. They are meant for bars and areas: on
-white, yellow is too pale for text.
+The colours of categories extend the Okabe-Ito set; those of idle causes are darker or more vivid.
+Any two of all fifteen stay apart (CIELAB distance of 13 or more) under simulated protanopia,
+deuteranopia and tritanopia (Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009). They are meant
+for bars and areas: on white, yellow is too pale for text.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ LABEL_OF: Final = {
 
 
 CAUSE_COLOR_OF: Final = {
-    "host_late": "#B2182B",
-    "sync": "#7B3294",
-    "launch_latency": "#4D9221",
-    "profiler": "#1B1B4D",
-    "unknown": "#A0A0A0",
+    "host_late": "#7A0C1C",
+    "sync": "#A040F0",
+    "launch_latency": "#94D96C",
+    "profiler": "#1C2F8C",
+    "unknown": "#3B3640",
 }
 """The colour of each cause of idle time, as `#RRGGBB`, in the order of results."""
 
