@@ -65,7 +65,7 @@ def _run(run: RunReport) -> dict[str, Any]:
     return {
         "label": run.label,
         "sentences": answer(run.analysis),
-        "made": [{"label": label, "text": text} for label, text in made(run.analysis)],
+        "made": [{"label": label, "text": text} for label, text in made(run.analysis, run.facts)],
         "analysis": as_contract(run.analysis),
         "kernels": msgspec.to_builtins(run.kernels),
         "kernels_total": run.kernels_total,
