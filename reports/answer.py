@@ -51,7 +51,7 @@ def _where(result: Analysis) -> str:
 def _stage(row: StageTime, whole_ns: int) -> str:
     share = format_share(share_of(row.time_ns, whole_ns))
     largest = sentences.largest(row.categories, row.time_ns, 1)
-    most = f", {format_share(largest[0][2])} of it {largest[0][0].lower()}" if largest else ""
+    most = f" ({format_share(largest[0][2])} of it {largest[0][0].lower()})" if largest else ""
     return f"{fit(clean(row.stage), _NAME_WIDTH)} takes {share}{most}"
 
 
@@ -126,13 +126,14 @@ def made(result: Analysis, facts: RunFacts | None) -> list[tuple[str, str]]:
 
 def _recorded(facts: RunFacts) -> Iterator[tuple[str, str]]:
     """Return what the manifest of a run folder says."""
+    memory = facts.peak_memory_bytes
     run = [
         ("model", facts.model),
         ("attention", facts.attention),
         ("dtype", facts.dtype),
         ("seed", None if facts.seed is None else str(facts.seed)),
         ("recorded", facts.created),
-        ("peak memory", facts.peak_memory_bytes and format_bytes(facts.peak_memory_bytes)),
+        ("peak memory", None if memory is None else format_bytes(memory)),
     ]
     said = [f"{what} {clean(value)}" for what, value in run if value is not None]
     if said:
@@ -143,6 +144,7 @@ def _recorded(facts: RunFacts) -> Iterator[tuple[str, str]]:
         file = "" if one.file is None else f" ({clean(one.file)})"
         wall = "" if one.wall_ns is None else f": {format_ns(one.wall_ns)}"
         slow = "" if one.dilation is None else f", {one.dilation:.2f}x the unprofiled time"
+        slow = ", unprofiled" if one.dilation == 1 else slow
         yield "Pass", f"{clean(one.name)}{file}{wall}{slow}"
 
 
