@@ -120,8 +120,9 @@ def _idle(
 ) -> tuple[IdlePieces, IdleResult, Corrected | None, tuple[WhatIf, ...]]:
     """Return idle time piece by piece, its sums as it is and without the profiler, and bounds.
 
-    Bounds say what removing a cause would give. Only the work of a single device is paced anew. What nothing was measured of is estimated if the
-    trace is alone, not where a run folder lacks its times.
+    Bounds say what removing a cause would give. Only the work of a single device is paced anew.
+    What nothing was measured of is estimated if the trace is alone, not where a run folder lacks
+    its times.
     """
     pace = pace_of_one_device(table, COSTS)
     if pace is None:
