@@ -22,10 +22,11 @@ from tracekit.cli import run
 from tracekit.errors import InputError
 from tracekit.report_results import Report, RunReport
 from tracekit.reporting import run_labels
+from tracekit.reports.names import readable_name
 from tracekit.reports.page_columns import encoded
 from tracekit.reports.page_data import embedded
 from tracekit.reports.page_read import read_report, timeline_columns
-from tracekit.reports.page_render import asset, render_page
+from tracekit.reports.page_render import asset, csp_hash, render_page
 from tracekit.results import WhatIf
 from tracekit.runfolder import TraceFile
 from tracekit.units import format_ns
@@ -395,6 +396,22 @@ def test_a_strange_manifest_says_nothing(manifest: dict[str, Any]) -> None:
         [(None, None, None)],
     )
     assert run_facts(None) is None
+
+
+def test_kernels_have_a_name_that_people_read() -> None:
+    (one,) = report_of(RUN)["runs"]
+    expected = {name: readable_name(name) for name in (row["name"] for row in one["kernels"])}
+    for row in (*one["kernels"], *one["timeline"]["kinds"]):
+        # Where two would be called alike, what differs follows.
+        assert row["short"].split(" …")[0] == expected[row["name"]].split(" …")[0]
+    shorts = {row["name"]: row["short"] for row in one["kernels"]}
+    assert len(set(shorts.values())) > 0.9 * len(shorts) > len(set(expected.values())) * 0.9
+    assert all(point["short"] for point in one["roofline_points"])
+
+
+def test_only_scripts_of_the_page_may_run() -> None:
+    # The hash of the empty text, as RFC 4634's test suites have it.
+    assert csp_hash("") == "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 
 
 def test_assets_are_read_by_name() -> None:
