@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
         Timeline,
         TimelineCalls,
     )
+
+    _Named: TypeAlias = KernelKind | KindTime | RooflinePoint
 
 BLOCK_ID: Final = "tracekit-data"
 """The `id` of the element that holds the data block."""
@@ -94,14 +96,12 @@ def _run(run: RunReport) -> dict[str, Any]:
 def _short_names(run: RunReport) -> dict[str, str]:
     """Return a readable name for each name of a run, with what differs where two are alike."""
     kinds = () if run.timeline is None else run.timeline.kinds
-    named = (*kinds, *run.kernels, *run.roofline_points)
+    named: tuple[_Named, ...] = (*kinds, *run.kernels, *run.roofline_points)
     names = list(dict.fromkeys(row.name for row in named if row.name is not None))
     return dict(zip(names, readable_names(names), strict=True))
 
 
-def _named(
-    rows: Sequence[KernelKind | KindTime | RooflinePoint], short: dict[str, str]
-) -> list[dict[str, Any]]:
+def _named(rows: Sequence[_Named], short: dict[str, str]) -> list[dict[str, Any]]:
     """Return rows with a readable name beside each name."""
     named = []
     for row in rows:
