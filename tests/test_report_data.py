@@ -359,6 +359,24 @@ def test_a_point_is_a_kind_of_operation(tmp_path: Path) -> None:
     assert share == pytest.approx(max(byte_ns, flop_ns) / 3_200)
 
 
+def test_products_on_tensor_cores_are_tf32_where_that_peak_counts(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for index, name in enumerate(("sm80_xmma_gemm_tf32f32", "ampere_sgemm_128x64_nn")):
+        shapes = {"Input Dims": [[8, 16], [16, 32]], "Input type": ["float", "float"]}
+        b.op("aten::mm", index * 10_000, 900, **shapes)
+        b.launched(name, index * 10_000 + 10, index * 10_000 + 2_000, 1_000)
+    path = b.write(tmp_path / "t.json")
+    peaks = {"float32": 1e12, "bandwidth": 1e15}
+    for extra, expected in (({}, ["float32"]), ({"tf32": 8e12}, ["float32", "tf32"])):
+        (run,) = report_of(path, peaks={**peaks, **extra})["runs"]
+        points = run["roofline_points"]
+        assert sorted(point["dtype"] for point in points) == expected
+        for point in points:
+            peak = {**peaks, **extra}[point["dtype"]]
+            least_ns = point["flops"] / peak * 1e9
+            assert point["roofline_share"] == pytest.approx(least_ns / point["time_ns"])
+
+
 def test_steps_that_come_again_have_a_band_each_time(tmp_path: Path) -> None:
     b = TraceBuilder()
     for turn in range(2):
