@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         UnsupportedInputError,
     )
     from tracekit.loaded import LoadedTrace
+    from tracekit.reporting import report
     from tracekit.results import Analysis, AnalysisSet
     from tracekit.trace import Trace
     from tracekit.validating import validate
@@ -42,6 +43,7 @@ _HOME_OF = {
     "load": "tracekit.api",
     "open_run": "tracekit.api",
     "record": "tracekit.collectors.recording",
+    "report": "tracekit.reporting",
     "validate": "tracekit.validating",
     "KernelTable": "tracekit.classifying.table",
     "LoadedTrace": "tracekit.loaded",
@@ -78,6 +80,7 @@ __all__ = [
     "load",
     "open_run",
     "record",
+    "report",
     "validate",
 ]
 

@@ -21,6 +21,8 @@ from tracekit.linking.link import PHASES
 from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
 from tracekit.trace import NULL, BoolArray, FloatArray, IntArray
 
+TF32: Final = "tf32"
+"""What peaks call float32 products on tensor cores."""
 _TENSOR_CORES: Final = re.compile(r"tf32|nvjet|s1688|s16816|tensorop|fmha_cutlass|xmma.*f32f32_f32")
 """Names of kernels that do float32 products on tensor cores."""
 _HOST_COPY: Final = re.compile(r"HtoD|DtoH|HtoH|PtoP|DtoP|Peer", re.IGNORECASE)
@@ -31,7 +33,7 @@ the cache, and of its results that are still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """One row an activity; what belongs to an operation stands on its longest kernel.
 
     `ideal_ns` is the least time of the operation and `peak_ns` that of its FLOPs alone, NaN where
@@ -60,7 +62,7 @@ def roofline(
     if not (table.operations.op >= 0).any():
         return None
     peaks = with_override(peaks_of(device_name), override)
-    work = _work(table, peaks)
+    work = work_of(table, peaks)
     stages = table.stages
     names: tuple[str | None, ...] = (None, *stages.names)
     by_stage = _rows(work, stages.stage.astype(np.int64) + 1, names)
@@ -90,7 +92,8 @@ def _shown(peaks: Peaks | None) -> DevicePeaks:
     return DevicePeaks(dict(peaks.flops), peaks.bandwidth, peaks.cache_bytes, peaks.source)
 
 
-def _work(table: KernelTable, peaks: Peaks | None) -> _Work:
+def work_of(table: KernelTable, peaks: Peaks | None) -> Work:
+    """Return what each activity, and the operation that it stands for, does and could take."""
     found = table.operations
     flops, bytes_ = found.flops, _moved(table, found.bytes_)
     belongs = found.op >= 0
@@ -107,7 +110,7 @@ def _work(table: KernelTable, peaks: Peaks | None) -> _Work:
     # Without its FLOP/s or its bytes/s an operation has no roof.
     counts = flops != NULL
     ideal_ns = np.where(counts, np.maximum(peak_ns, memory_ns), memory_ns)
-    return _Work(
+    return Work(
         dur_ns=table.dur_ns,
         flops=flops,
         bytes_=bytes_,
@@ -137,13 +140,18 @@ def _peak_ns(table: KernelTable, flops: IntArray, peaks: Peaks | None) -> FloatA
         value = None if peaks is None else peaks.flops.get(dtype)
         rate[code] = np.nan if value is None else value
     rates = rate[table.operations.dtype]
-    tf32 = None if peaks is None else peaks.flops.get("tf32")
+    tf32 = None if peaks is None else peaks.flops.get(TF32)
     if tf32 is not None:
-        names = table.linked.trace.strings
-        on_cores = np.array([_TENSOR_CORES.search(text) is not None for text in names] + [False])
-        is_float = table.operations.dtype == DTYPES.index("float32")
-        rates = np.where(is_float & on_cores[table.linked.name], tf32, rates)
+        rates = np.where(is_tf32(table), tf32, rates)
     return np.where(flops != NULL, flops / rates * 1e9, np.nan)
+
+
+def is_tf32(table: KernelTable) -> BoolArray:
+    """Return which activities stand for float32 products that tensor cores do."""
+    names = table.linked.trace.strings
+    on_cores = np.array([_TENSOR_CORES.search(text) is not None for text in names] + [False])
+    is_float = table.operations.dtype == DTYPES.index("float32")
+    return np.asarray(is_float & on_cores[table.linked.name])
 
 
 def _is_recomputed(table: KernelTable) -> BoolArray:
@@ -155,13 +163,13 @@ def _is_recomputed(table: KernelTable) -> BoolArray:
 
 
 def _rows(
-    work: _Work, codes: IntArray, names: tuple[str | None, ...] | tuple[str, ...]
+    work: Work, codes: IntArray, names: tuple[str | None, ...] | tuple[str, ...]
 ) -> tuple[RooflineRow, ...]:
     used = np.unique(codes[work.is_one]).tolist()
     return tuple(_row(work, codes, code, names[code]) for code in used)
 
 
-def _row(work: _Work, codes: IntArray, code: int, name: str | None) -> RooflineRow:
+def _row(work: Work, codes: IntArray, code: int, name: str | None) -> RooflineRow:
     chosen = codes == code
     covered_ns = int(work.dur_ns[chosen & work.known].sum())
     counted = chosen & (work.flops != NULL)
@@ -196,7 +204,7 @@ def _share(least_ns: FloatArray, time_ns: int) -> float | None:
     return float(least_ns.sum()) / time_ns
 
 
-def _above_roof(work: _Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
+def _above_roof(work: Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
     """Return the operations above their roof: by what lies in the cache, and by what does not."""
     fast = work.is_one & (work.spent_ns > 0) & (work.ideal_ns > work.spent_ns)
     if peaks is None or not fast.any():
