@@ -229,11 +229,6 @@ def test_existing_pages_need_force(tmp_path: Path, capsys: pytest.CaptureFixture
     assert read_report(path)["title"] == "Ours"
 
 
-def test_an_output_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["report", str(EXAMPLE)]) == 2
-    assert "--output" in capsys.readouterr().err
-
-
 def test_inputs_that_cannot_be_used_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -431,3 +426,20 @@ def test_assets_are_read_by_name() -> None:
     assert "tracekit-data" in asset("report.html.j2")
     with pytest.raises(FileNotFoundError):
         asset("nothing.css")
+
+
+def test_figures_with_a_page_and_without(tmp_path: Path) -> None:
+    trace = str(ROOT / "examples" / "traces" / "sdxl_flash.json.gz")
+    folder, page = tmp_path / "figures", tmp_path / "r.html"
+    assert run(["report", trace, "--figures", str(folder)]) == 0
+    names = {path.name for path in folder.iterdir()}
+    assert {"categories.svg", "categories.png", "roofline.svg"} <= names
+    assert run(["report", trace, "-o", str(page), "--figures", str(folder)]) == 1 + 1
+    assert not page.exists()
+    assert run(["report", trace, "-o", str(page), "--figures", str(folder), "--force"]) == 0
+    assert page.exists()
+
+
+def test_a_report_goes_somewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "x.json"]) == 2
+    assert "-o FILE.html, or --figures FOLDER" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracekit.analysis.analyze import Parts
+from tracekit.analysis.analyze import Parts, combine
 from tracekit.analysis.run_facts import run_facts
 from tracekit.analysis.run_report import run_report
 from tracekit.api import each_analysis, wishes_for
@@ -17,7 +17,7 @@ from tracekit.classifying.table import KernelTable
 from tracekit.loading.options import LoadOptions
 from tracekit.report_results import Report, RunReport
 from tracekit.reports.page_render import render_page
-from tracekit.results import Analysis
+from tracekit.results import Analysis, AnalysisSet
 from tracekit.runfolder import TraceFile
 from tracekit.runrecord import read_manifest
 
@@ -78,6 +78,13 @@ def build_report(
     labels = run_labels([(file, run.analysis.trace.rank) for file, run in found])
     runs = tuple(replace(run, label=label) for (_, run), label in zip(found, labels, strict=True))
     return Report(title or _title(labels, given), runs, tuple(unreadable))
+
+
+def analyzed(built: Report) -> Analysis | AnalysisSet:
+    """Return the analyses that a report shows, as `analyze_all` returns them."""
+    runs = [run.analysis for run in built.runs]
+    is_alone = len(runs) + len(built.unreadable) == 1
+    return runs[0] if is_alone else combine(runs, built.unreadable)
 
 
 def run_labels(files: Sequence[tuple[TraceFile, int | None]]) -> list[str]:

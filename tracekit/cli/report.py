@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from tracekit.cli.figures import write_figures
 from tracekit.cli.options import (
     analysis_options,
     helpers_for,
@@ -14,9 +15,8 @@ from tracekit.cli.options import (
     load_options,
     options_from,
 )
-
-if TYPE_CHECKING:
-    from tracekit.report_results import Report
+from tracekit.cli.terminal import echo_warnings
+from tracekit.errors import UsageError
 
 
 @click.command()
@@ -25,17 +25,23 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    required=True,
     metavar="FILE.html",
-    help="Write the page here.",
+    help="Write the page here; needed unless --figures is given.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write figures for a paper into this folder, as SVG and PNG.",
+)
+@click.option("--force", is_flag=True, help="Overwrite output files that exist.")
 @click.option("--title", help="Heading of the page [the names of the files or run folders].")
 @analysis_options
 @load_options
 def report(
     paths: tuple[str, ...],
-    output: Path,
+    output: Path | None,
+    figures: Path | None,
     force: bool,
     title: str | None,
     peaks: tuple[str, ...],
@@ -47,15 +53,18 @@ def report(
     The page is one file that needs no network. PATH is a torch.profiler trace (.json or .json.gz),
     a run folder, a folder of ranks, or a URL.
     """
+    if output is None and figures is None:
+        raise UsageError("say where to write: -o FILE.html, or --figures FOLDER")
     with keeper_for(loading) as keeper:
         with helpers_for(paths, loading):
             from tracekit import __version__
             from tracekit.analysis.device_peaks import parse_peaks
             from tracekit.output import refuse_existing, whole_file
-            from tracekit.reporting import build_report
+            from tracekit.reporting import analyzed, build_report
             from tracekit.reports.page_render import render_page
 
-            refuse_existing(output, force=force)
+            if output is not None:
+                refuse_existing(output, force=force)
             built = build_report(
                 paths,
                 options_from(loading),
@@ -64,16 +73,11 @@ def report(
                 ncu=ncu,
                 cache=keeper,
             )
-        page = render_page(built, __version__)
-        with whole_file(output, force=force) as temporary:
-            temporary.write_text(page, encoding="utf-8", newline="")
-        _tell(built)
-
-
-def _tell(built: Report) -> None:
-    """Write warnings and unreadable inputs to stderr."""
-    for run in built.runs:
-        for warning in run.analysis.trace.warnings:
-            click.echo(f"tracekit: {run.analysis.trace.path}: {warning}", err=True)
-    for entry in built.unreadable:
-        click.echo(f"tracekit: left out: {entry.error}", err=True)
+        result = analyzed(built)
+        if figures is not None:
+            write_figures(result, figures, force=force)
+        if output is not None:
+            page = render_page(built, __version__)
+            with whole_file(output, force=force) as temporary:
+                temporary.write_text(page, encoding="utf-8", newline="")
+        echo_warnings(result, shown=False)
