@@ -73,7 +73,8 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     found = sequence_model().probabilities(sequences.features, sequences.kernels, wanted)
     named = decided.category[rows].astype(np.int64)
     is_alone = _is_alone(linked, sequences, decided, rows, found)
-    found[np.ix_(is_alone, _ATTENTIONS)] = 0
+    for attention in _ATTENTIONS:
+        found[is_alone, attention] = 0
     code, probability = _chosen(found)
     certain = decided.confidence[rows] >= CERTAIN
     unknown = (named == CODE_OF[OTHER]) & (decided.confidence[rows] < _LEAST)

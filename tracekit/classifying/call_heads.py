@@ -64,5 +64,9 @@ def _heads(
 def _is_of(category: str, name: str) -> bool:
     rule = rule_for_op(name)
     # What Inductor fused only lays out the input of a layer.
-    is_layer = rule is not None and rule.decisive and not is_triton_name(name)
-    return is_layer and rule.category == category
+    return (
+        rule is not None
+        and rule.decisive
+        and rule.category == category
+        and not is_triton_name(name)
+    )
