@@ -38,13 +38,14 @@ function segment(part, whole, scale) {
 function barRows(rows, scale) {
   return el(
     "div", { class: "bars" },
-    rows.map(({ name, parts, time, of }) => [
+    rows.map(({ name, parts, time, of }) => el(
+      "div", { class: "bar-row" },
       el("div", { class: "bar-name" }, name),
       el("div", { class: "bar-hold" }, time > 0
         ? stackedBar(parts, { whole: time, scale: scale ?? time, of })
         : el("span", { class: "muted" }, "no time")),
       el("div", { class: "bar-time" }, formatNs(time)),
-    ]),
+    )),
   );
 }
 

@@ -51,7 +51,11 @@ class Charts {
   profiles(profiles) {
     const known = profiles.flatMap((one) => one.lengths.filter((/** @type {number} */ length) => length > 0));
     const range = { low: Math.min(...known), high: Math.max(...known) };
-    return el("div", { class: "profiles" }, profiles.map((one) => this.profile(one, range)));
+    const figures = profiles.map((one) => this.profile(one, range));
+    return [
+      el("div", { class: "profiles" }, figures.filter((one) => one.childElementCount > 1)),
+      el("div", { class: "levels" }, figures.filter((one) => one.childElementCount === 1)),
+    ];
   }
 
   /** @param {any} profile @param {{low: number, high: number}} range */
@@ -97,7 +101,7 @@ function profileOption(profile, range, theme) {
   return {
     animation: false,
     grid: { left: 8, right: 16, top: 12, bottom: 22, containLabel: true },
-    xAxis: { ...axisLook(theme), type: "value", min: 0, max: profile.lengths.length, minInterval: 1, splitLine: { show: false }, name: `${unit}s`, nameLocation: "middle", nameGap: 24 },
+    xAxis: { ...axisLook(theme), type: "value", min: 0, max: profile.lengths.length, minInterval: 1, splitLine: { show: false }, name: `${unit}s`, nameLocation: "middle", nameGap: 24, axisLabel: { ...axisLook(theme).axisLabel, showMaxLabel: false } },
     yAxis: {
       ...axisLook(theme), type: "log", logBase: 2, min: 2 ** Math.floor(Math.log2(range.low)), max: 2 ** Math.ceil(Math.log2(range.high)),
       axisLabel: { ...axisLook(theme).axisLabel, formatter: (/** @type {number} */ length) => formatCount(Math.round(length)) },
@@ -143,11 +147,14 @@ function rooflineOption(data, run, points, theme) {
     grid: { left: 12, right: 24, top: 28, bottom: 34, containLabel: true },
     tooltip: { ...tooltip(theme), trigger: "item", formatter: (/** @type {any} */ item) => pointTip(data, item.data?.point) },
     xAxis: { ...axisLook(theme), type: "log", min: x0, max: x1, name: "FLOPs a byte", nameLocation: "middle", nameGap: 28, axisLabel: { ...axisLook(theme).axisLabel, formatter: (/** @type {number} */ value) => (value >= 1 ? formatCount(value) : String(value)) } },
-    yAxis: { ...axisLook(theme), type: "log", min: decade(Math.min(...ys), 0), max: decade(Math.max(...ys), 1), name: "FLOP/s", nameLocation: "end", axisLabel: { ...axisLook(theme).axisLabel, formatter: (/** @type {number} */ value) => formatRate(value, "FLOP") } },
+    yAxis: { ...axisLook(theme), type: "log", min: decade(Math.min(...ys), 0), max: decade(Math.max(...ys), 1), name: "FLOP/s", nameLocation: "end", axisLabel: { ...axisLook(theme).axisLabel, formatter: (/** @type {number} */ value) => formatRate(value, "FLOP").replace(/\.0+ /, " ") } },
     series: [
       ...roofs.map((roof) => ({
-        type: "line", symbol: "none", silent: true, lineStyle: { width: 1.5, color: theme.soft },
-        data: [[x0, x0 * peaks.bytes_per_s], [roof.ridge, roof.peak], [x1, roof.peak]],
+        type: "line", symbol: "circle", symbolSize: 0.01, showAllSymbol: true, silent: true, lineStyle: { width: 1.5, color: theme.soft },
+        data: [
+          { value: [x0, x0 * peaks.bytes_per_s], label: { show: true, formatter: `memory, ${formatRate(peaks.bytes_per_s, "B")}`, color: theme.soft, fontFamily: theme.font, position: "top", align: "left", offset: [4, -14] } },
+          [roof.ridge, roof.peak], [x1, roof.peak],
+        ],
         endLabel: { show: true, formatter: `${roof.name}, ${formatRate(roof.peak, "FLOP")}`, color: theme.soft, fontFamily: theme.font, align: "right", offset: [-4, -9] },
       })),
       {

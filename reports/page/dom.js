@@ -66,6 +66,9 @@ const fullName = (text) => el("bdi", { class: "full" }, text == null ? UNNAMED :
 /** The small square that stands for a category or a cause. @param {string} color */
 const swatch = (color) => el("span", { class: "swatch", "aria-hidden": "true", style: { "--of": color } });
 
+/** A category or cause with its colour. @param {string} color @param {string} text */
+const tag = (color, text) => el("span", { class: "tag" }, swatch(color), text);
+
 /** @param {string} text */
 const muted = (text) => el("p", { class: "muted" }, text);
 

@@ -36,6 +36,9 @@ function formatBytes(sizeBytes) {
   return scaled(sizeBytes, [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]], "B");
 }
 
+/** @param {number} timeNs */
+const exactNs = (timeNs) => (timeNs < 1000 ? formatNs(timeNs) : `${formatNs(timeNs)} (${formatCount(timeNs)} ns)`);
+
 /** @param {string} unit @returns {[number, string][]} */
 const prefixed = (unit) => [
   [1e15, `P${unit}`], [1e12, `T${unit}`], [1e9, `G${unit}`], [1e6, `M${unit}`], [1e3, `k${unit}`],
@@ -70,11 +73,17 @@ function formatIntensity(intensity) {
 /** @param {number | null | undefined} factor */
 function formatTimes(factor) {
   if (factor == null) return MISSING;
-  return factor && Math.abs(factor) < 0.1 ? `${Number(factor.toPrecision(2))}×` : `${factor.toFixed(2)}×`;
+  return factor && Math.abs(factor) < 0.1 ? `${Number(factor.toPrecision(2))}×` : `${threeDigits(factor)}×`;
 }
 
-/** A difference of times with its sign. @param {number} deltaNs */
+/** The same within a sentence: 4×, not 4.00×. @param {number | null | undefined} factor */
+function sayTimes(factor) {
+  return factor == null ? MISSING : `${Number(factor.toPrecision(factor < 0.1 ? 2 : 3)).toLocaleString("en-US", { maximumSignificantDigits: 3 })}×`;
+}
+
+/** A difference of times with its sign. @param {number | null} deltaNs */
 function formatDelta(deltaNs) {
+  if (deltaNs == null) return MISSING;
   if (!deltaNs) return "0 ns";
   return `${deltaNs > 0 ? "+" : "−"}${formatNs(Math.abs(deltaNs))}`;
 }

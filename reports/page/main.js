@@ -77,6 +77,7 @@ class Page {
       holder.replaceChildren(heading, highlighter(this.timeline, this.data), this.timeline.element);
       this.timeline.draw();
     } catch (error) {
+      console.error(error);
       const why = typeof DecompressionStream === "undefined" ? "this browser cannot decompress it" : String(error);
       holder.replaceChildren(heading, muted(`The timeline cannot be shown: ${why}.`));
     }

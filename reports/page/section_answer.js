@@ -62,11 +62,11 @@ function categoryTable(data, analysis) {
   const of = new Map(data.categories.map((/** @type {any} */ one) => [one.category, one]));
   const most = Math.max(...analysis.categories.map((/** @type {any} */ row) => row.time_share ?? 0));
   return table(analysis.categories.filter((/** @type {any} */ row) => row.kernels > 0), [
-    { label: "Category", value: (row) => of.get(row.category).label, cell: (row) => [swatch(of.get(row.category).color), of.get(row.category).label] },
+    { label: "Category", value: (row) => of.get(row.category).label, cell: (row) => tag(of.get(row.category).color, of.get(row.category).label) },
     { label: "Time", ...timeColumn((row) => row.time_ns) },
     { label: "Share", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_share / most, of.get(row.category).color) },
-    { label: analysis.trace.basis === "cpu" ? "Ops" : "Activities", ...countColumn((row) => row.kernels) },
-  ], { caption: "Time by category", sort: 1 });
+    { label: analysis.trace.basis === "cpu" ? "Ops" : "Activities", ...countColumn((row) => row.kernels), minor: true },
+  ], { caption: "Time by category", sort: 1, narrow: true });
 }
 
 /** @param {any} data @param {any} run */
@@ -131,5 +131,5 @@ function outliers(stages) {
     { label: "What", value: (row) => (row.measure === "span" ? "length" : "GPU time") },
     { label: "Took", ...timeColumn((row) => row.value_ns) },
     { label: "Median of its stage", ...timeColumn((row) => row.median_ns) },
-  ], { caption: "Steps that stand out", sort: 3, page: 10 });
+  ], { caption: "Steps that stand out", sort: 3, page: 10, narrow: true });
 }

@@ -13,17 +13,17 @@ function lengthsSection(data, run, charts) {
   return section(
     "lengths", "Sequence lengths",
     ratio && el("p", null, ratio.ratio > 1
-      ? `Within one ${ratio.step == null ? "pass" : "step"} of ${clean(ratio.stage ?? "the run")}, self-attention goes from ${formatCount(ratio.shortest)} to ${formatCount(ratio.longest)} tokens: ${formatTimes(ratio.ratio)} between the extremes, up to ${formatTimes(ratio.neighbour_ratio)} between neighbouring levels.`
+      ? `Within one ${ratio.step == null ? "pass" : "step"} of ${clean(ratio.stage ?? "the run")}, self-attention goes from ${formatCount(ratio.shortest)} to ${formatCount(ratio.longest)} tokens: ${sayTimes(ratio.ratio)} between the extremes, up to ${sayTimes(ratio.neighbour_ratio)} between neighbouring levels.`
       : `Self-attention of ${clean(ratio.stage ?? "the run")} always looks at ${formatCount(ratio.longest)} tokens.`),
     attention.profile.length ? charts.profiles(attention.profile) : muted("There is no self-attention to draw a profile of."),
     table(known, [
       { label: "Queries", ...countColumn((row) => row.query_length) },
       { label: "Keys", ...countColumn((row) => row.key_length) },
-      { label: "Axis, kind", value: (row) => axisKind(row) },
-      { label: "Calls", ...countColumn((row) => row.calls) },
+      { label: "Axis, kind", value: (row) => axisKind(row), cell: (row) => el("span", { class: "tag" }, axisKind(row)) },
+      { label: "Calls", ...countColumn((row) => row.calls), minor: true },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
       { label: "Share", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_share, attentionColor(data, row.axis)), hint: "Of all attention time" },
-    ], { caption: "Distribution of sequence lengths over forward calls", sort: 4, page: 12 }),
+    ], { caption: "Distribution over forward calls", sort: 4, page: 12 }),
   );
 }
 
@@ -62,7 +62,7 @@ function temporalAgainstSpatial(attention) {
   const parts = [...new Set(ratios.flatMap((/** @type {any} */ row) => Object.keys(row.parts)))];
   return el(
     "div", null, el("h3", null, "Temporal against spatial"),
-    el("p", null, `Temporal attention takes ${formatTimes(ratios[0].time)} the time of spatial attention${ratios[0].flops == null ? "" : ` for ${formatTimes(ratios[0].flops)} its FLOPs`}.`),
+    el("p", null, `Temporal attention takes ${sayTimes(ratios[0].time)} the time of spatial attention${ratios[0].flops == null ? "" : ` for ${sayTimes(ratios[0].flops)} its FLOPs`}.`),
     table(ratios, [
       { label: "Temporal over spatial", value: (row) => (row.kind == null ? "all kinds" : `${row.kind}-attention`) },
       { label: "Calls", value: (row) => row.calls, cell: (row) => formatTimes(row.calls), number: true },
@@ -70,7 +70,7 @@ function temporalAgainstSpatial(attention) {
       { label: "Time a call", value: (row) => row.time_per_call, cell: (row) => formatTimes(row.time_per_call), number: true },
       { label: "FLOPs", value: (row) => row.flops, cell: (row) => formatTimes(row.flops), number: true },
       ...parts.map((part) => ({ label: `Time in ${part}`, value: (/** @type {any} */ row) => row.parts[part] ?? null, cell: (/** @type {any} */ row) => formatTimes(row.parts[part]), number: true, minor: true })),
-    ], { caption: "Temporal attention as a multiple of spatial attention" }),
+    ], { caption: "Temporal attention as a multiple of spatial attention", narrow: true }),
   );
 }
 

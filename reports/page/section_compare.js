@@ -35,7 +35,7 @@ function measures(data) {
     { key: "idle-without", name: "Idle without the profiler", of: (run) => run.analysis.corrected?.idle_ns ?? null },
   ];
   for (const one of data.categories) {
-    rows.push({ key: one.category, name: [swatch(one.color), one.label], of: (run) => timesOf(run.analysis)[one.category] || null });
+    rows.push({ key: one.category, name: tag(one.color, one.label), of: (run) => timesOf(run.analysis)[one.category] || null });
   }
   const stages = new Set(data.runs.flatMap((/** @type {any} */ run) => run.analysis.stages.map((/** @type {any} */ one) => one.stage)));
   for (const stage of stages) {
@@ -61,7 +61,7 @@ function differencesTable(data) {
     const ratio = (/** @type {any} */ row) => (delta(row) == null ? null : shareOf(row.of(run) ?? 0, row.of(first) ?? 0));
     columns.push(
       { label: middle(clean(run.label), 28), ...timeColumn((row) => row.of(run)) },
-      { label: "Difference", value: delta, cell: (row) => (delta(row) == null ? MISSING : formatDelta(delta(row))), number: true },
+      { label: "Difference", value: delta, cell: (row) => formatDelta(delta(row)), number: true },
       { label: "Times the first", value: ratio, cell: (row) => formatTimes(ratio(row)), number: true, minor: true },
     );
   }

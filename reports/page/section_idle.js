@@ -37,7 +37,7 @@ function causeParts(causes, rows) {
 /** @param {any} data @param {string | null} cause */
 function causeCell(data, cause) {
   const of = data.causes.find((/** @type {any} */ one) => one.cause === cause);
-  return of ? [swatch(of.color), of.label] : cause ?? MISSING;
+  return of ? tag(of.color, of.label) : cause ?? MISSING;
 }
 
 /** @param {any} corrected */
@@ -49,7 +49,7 @@ function stagesWithout(corrected) {
     { label: "Idle", ...timeColumn((row) => row.idle_ns) },
     { label: "Idle share", value: (row) => shareOf(row.idle_ns, row.wall_ns), cell: (row) => formatShare(shareOf(row.idle_ns, row.wall_ns)), number: true },
     { label: "Slowed by profiling", value: (row) => row.dilation, cell: (row) => formatTimes(row.dilation), number: true, minor: true },
-  ], { caption: "Stages without the profiler" });
+  ], { caption: "Stages without the profiler", narrow: true });
 }
 
 /** Who a piece of idle time is blamed on, as the other reports say it. @param {any} row @param {boolean} hasOps */
@@ -102,13 +102,13 @@ function gapsTable(data, analysis) {
 /** @param {any[]} overlap */
 function overlapTable(overlap) {
   const rows = overlap.flatMap((one) => one.work.map((/** @type {any} */ work) => ({ device: one.device, ...work }))).filter((row) => row.busy_ns > 0);
-  if (new Set(rows.map((row) => row.kind)).size < 2) return null;
+  if (!rows.some((row) => row.exposed_ns < row.busy_ns || row.kind === "communication")) return null;
   return table(rows, [
     { label: "Work", value: (row) => row.kind, cell: (row) => humanized(row.kind) },
     { label: "GPU", ...countColumn((row) => row.device) },
     { label: "Busy", ...timeColumn((row) => row.busy_ns) },
     { label: "Exposed", ...timeColumn((row) => row.exposed_ns), hint: "Nothing else runs on the device meanwhile" },
-  ], { caption: "Work that overlaps, and what of it nothing hides" });
+  ], { caption: "Work that overlaps, and what of it nothing hides", narrow: true });
 }
 
 /** @param {any} data @param {any} run */
@@ -120,7 +120,7 @@ function adviceSection(data, run) {
   return section(
     "advice", "What to do",
     advice.length
-      ? el("ol", { class: "advice" }, advice.map((/** @type {any} */ one) => el("li", null, el("bdi", null, clean(one.text)), one.speedup != null && el("strong", null, `up to ${formatTimes(one.speedup)}`))))
+      ? el("ol", { class: "advice" }, advice.map((/** @type {any} */ one) => el("li", null, el("bdi", null, clean(one.text)), one.speedup != null && el("strong", null, `up to ${sayTimes(one.speedup)}`))))
       : muted("Nothing stands out as worth doing first."),
     whatIf.length > 0 && table(whatIf, [
       { label: "If", value: (row) => row.name, cell: (row) => whatIfName(data, row.name) },
@@ -128,7 +128,7 @@ function adviceSection(data, run) {
       { label: "Takes", ...timeColumn((row) => row.wall_ns) },
       { label: "Speedup", value: (row) => row.speedup, cell: (row) => formatTimes(row.speedup), number: true },
     ], {
-      caption: "Bounds on the wall time", sort: 3, page: 8, search: (row) => `${row.name} ${row.scope} ${row.assumption}`, placeholder: "Search changes",
+      caption: "Bounds on the wall time", sort: 3, page: 8, narrow: true, search: (row) => `${row.name} ${row.scope} ${row.assumption}`, placeholder: "Search changes",
       detail: (row) => el("p", null, `Assumes that ${clean(row.assumption)}.`),
     }),
   );

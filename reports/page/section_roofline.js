@@ -43,7 +43,7 @@ function boundOf(roofline, row) {
 /** @param {any} roofline @param {any[]} rows @param {string} key @param {string} caption @param {any} data */
 function achievedTable(roofline, rows, key, caption, data) {
   const of = new Map(data.categories.map((/** @type {any} */ one) => [one.category, one]));
-  const name = (/** @type {any} */ row) => (key === "category" ? [swatch(of.get(row.category)?.color), of.get(row.category)?.label ?? row.category] : stageName(row.stage));
+  const name = (/** @type {any} */ row) => (key === "category" ? tag(of.get(row.category)?.color, of.get(row.category)?.label ?? row.category) : stageName(row.stage));
   return table(rows, [
     { label: humanized(key), value: (row) => row[key] ?? "", cell: name },
     { label: "FLOP/s", value: (row) => row.flops_per_s, cell: (row) => formatRate(row.flops_per_s, "FLOP"), number: true },
@@ -60,7 +60,7 @@ function pointsTable(data, points, total) {
   const of = new Map(data.categories.map((/** @type {any} */ one) => [one.category, one]));
   return table(points, [
     { label: "Operation", value: (row) => row.name ?? "", cell: (row) => nameOf(row.short ?? row.name, 44) },
-    { label: "Category", value: (row) => of.get(row.category)?.label ?? row.category, cell: (row) => [swatch(of.get(row.category)?.color), of.get(row.category)?.label ?? row.category] },
+    { label: "Category", value: (row) => of.get(row.category)?.label ?? row.category, cell: (row) => tag(of.get(row.category)?.color, of.get(row.category)?.label ?? row.category) },
     { label: "Operations", ...countColumn((row) => row.operations), minor: true },
     { label: "Time", ...timeColumn((row) => row.time_ns) },
     { label: "FLOPs", value: (row) => row.flops, cell: (row) => formatFlops(row.flops), number: true, minor: true },

@@ -13,7 +13,7 @@ function kernelsSection(data, run) {
     el("p", { class: "muted" }, `Each is listed once for every category and reason that it was given. Decided by ${weak.map((/** @type {any} */ row) => `${row.evidence} (${formatShare(row.time_share)})`).join(", ")}.`),
     table(kernels, [
       { label: "Name", value: (row) => row.short ?? row.name ?? "", cell: (row) => nameOf(row.short ?? row.name, 54) },
-      { label: "Category", value: (row) => of.get(row.category)?.label, cell: (row) => [swatch(of.get(row.category)?.color), of.get(row.category)?.label ?? row.category] },
+      { label: "Category", value: (row) => of.get(row.category)?.label, cell: (row) => tag(of.get(row.category)?.color, of.get(row.category)?.label ?? row.category) },
       { label: "Decided by", value: (row) => row.evidence, cell: evidenceOf, minor: true },
       { label: "Calls", ...countColumn((row) => row.calls), minor: true },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
@@ -31,7 +31,7 @@ function kernelsSection(data, run) {
 function kernelDetail(row) {
   return definitions([
     ["Full name", fullName(row.name)], ["Decided by", evidenceOf(row)], ["Reason", el("bdi", null, clean(row.reason))],
-    ["Calls", formatCount(row.calls)], ["Time", `${formatNs(row.time_ns)} (${formatCount(row.time_ns)} ns)`],
+    ["Calls", formatCount(row.calls)], ["Time", exactNs(row.time_ns)],
     ["A call", `${formatNs(row.min_ns)} to ${formatNs(row.max_ns)}`], ["FLOPs", formatFlops(row.flops)], ["Bytes", formatBytes(row.bytes)],
   ]);
 }
@@ -56,7 +56,7 @@ function modulesSection(data, run) {
       detail: (row) => definitions([
         ["Module", fullName(row.module)],
         ...categoryParts(data.categories, row.categories).filter((part) => part.value > 0)
-          .map((part) => /** @type {[any, any]} */ ([[swatch(part.color), part.label], `${formatNs(part.value)} (${formatShare(shareOf(part.value, row.time_ns))})`])),
+          .map((part) => /** @type {[any, any]} */ ([tag(part.color, part.label), `${formatNs(part.value)} (${formatShare(shareOf(part.value, row.time_ns))})`])),
       ]),
     }),
   );
@@ -73,7 +73,7 @@ function madeSection(data, run) {
       { label: "Activities", ...countColumn((row) => row.kernels) },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
       { label: "Share", ...shareColumn((row) => row.time_share) },
-    ], { caption: "What decided the categories" }),
+    ], { caption: "What decided the categories", narrow: true }),
     leftOut.length
       ? table(leftOut, [
         { label: "Left out", value: (row) => row.what, cell: (row) => el("bdi", null, clean(row.what)) },

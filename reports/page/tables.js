@@ -12,13 +12,16 @@
 
 /**
  * @typedef {object} TableOptions
- * @property {string} caption
+ * @property {string} caption the heading above it
+ * @property {boolean} [narrow] few columns, which the eye should not have to travel between
  * @property {number} [sort] column that it is sorted by at first
  * @property {number} [page] rows of a page
  * @property {(row: any) => string} [search] what of a row is searched
  * @property {string} [placeholder] of the search
  * @property {(row: any) => any} [detail] what a row opens to
  */
+
+let tablesMade = 0;
 
 class DataTable {
   /** @param {any[]} rows @param {Column[]} columns @param {TableOptions} options */
@@ -43,9 +46,9 @@ class DataTable {
       return el("th", { scope: "col", class: classOf(column) }, button);
     });
     this.body = el("tbody", null);
+    const title = el("h3", { id: `table-${++tablesMade}` }, options.caption);
     const table = el(
-      "table", null,
-      el("caption", null, options.caption),
+      "table", { "aria-labelledby": title.id },
       el("thead", null, el("tr", null, this.heads)),
       this.body,
     );
@@ -60,8 +63,9 @@ class DataTable {
       on: { input: () => this.update(0) },
     });
     this.element = el(
-      "div", { class: "table" }, this.search,
-      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": options.caption }, table), this.pager,
+      "div", { class: options.narrow ? "table narrow" : "table" },
+      el("div", { class: "table-head" }, title, this.search),
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": title.id }, table), this.pager,
     );
   }
 
@@ -157,7 +161,8 @@ const table = (rows, columns, options) => new DataTable(rows, columns, options).
 /** A number in front of a bar that shows it beside the largest. @param {string} text @param {number | null} share @param {string} [color] */
 function barCell(text, share, color) {
   const width = `${Math.max(0, Math.min(1, share ?? 0)) * 100}%`;
-  return [el("span", { class: "cellbar", "aria-hidden": "true", style: { "--width": width, "--of": color ?? "var(--bar)" } }), text];
+  const bar = el("span", { class: "cellbar", "aria-hidden": "true", style: { "--width": width, "--of": color ?? "var(--bar)" } });
+  return el("span", { class: "barred" }, bar, el("span", null, text));
 }
 
 /** @param {(row: any) => number | null} of ns @returns {Pick<Column, "value" | "cell" | "number">} */

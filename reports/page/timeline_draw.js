@@ -85,6 +85,9 @@ function paintIntervals(context, track, view, box, look) {
   }
 }
 
+/** @param {string} text @param {number} most characters, the end gives way */
+const cut = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
+
 /** Write a text into a box if there is room for some of it.
  * @param {CanvasRenderingContext2D} context @param {string} text @param {number} left @param {number} width
  * @param {{y: number, height: number}} box @param {string} ink */
@@ -92,7 +95,7 @@ function label(context, text, left, width, box, ink) {
   const letters = Math.floor((width - 8) / 6.2);
   if (letters < 3) return;
   context.fillStyle = ink;
-  context.fillText(middle(text, letters), left + 4, box.y + box.height / 2, width - 6);
+  context.fillText(cut(text, letters), left + 4, box.y + box.height / 2, width - 6);
 }
 
 /** @param {number} spanNs @param {number} most ticks @returns {number} ns between ticks: 1, 2 or 5 times a power of ten */

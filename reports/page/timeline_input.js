@@ -164,10 +164,14 @@ function attentionOf(timeline, row) {
 /** @param {Timeline} timeline @param {{line: any, row: number}} what */
 function describeInterval(timeline, { line, row }) {
   /** @type {[any, any][]} */
-  const when = [["Starts at", formatNs(line.track.start[row])], ["Lasts", `${formatNs(line.track.dur[row])} (${formatCount(line.track.dur[row])} ns)`]];
+  const when = [["Starts at", exactNs(line.track.start[row])], ["Lasts", exactNs(line.track.dur[row])]];
   if (line.kind === "gaps") {
     const cause = timeline.names.causes[line.track.group[row]];
-    return el("div", null, el("h3", null, "Idle"), definitions([["Mostly", [swatch(cause.color), cause.label]], ...when]));
+    const { before, after } = timeline.aroundGap(line, row);
+    return el("div", null, el("h3", null, "Idle"), definitions([
+      ["Mostly", tag(cause.color, cause.label)], ...when,
+      ["After", nameOf(before.short ?? before.name, 100)], ["Before", nameOf(after.short ?? after.name, 100)],
+    ]));
   }
   if (line.kind === "attention") {
     return el("div", null, el("h3", null, "Attention call"),
@@ -180,7 +184,7 @@ function describeInterval(timeline, { line, row }) {
     "div", null,
     el("h3", null, nameOf(kind.short ?? kind.name, 100)),
     definitions([
-      ["Category", [swatch(category.color), category.label]],
+      ["Category", tag(category.color, category.label)],
       ["Decided by", evidenceOf(kind)],
       ["Reason", kind.reason ? el("bdi", null, clean(kind.reason)) : MISSING],
       ...when,

@@ -149,30 +149,41 @@ async function decodeTimeline(timeline, groupOf, causes) {
   });
   return {
     rows: timeline.rows, kind, place, step, start, dur, lanes,
-    gaps: gaps && gaps.start.rows ? await decodeGaps(gaps, causes) : [],
+    gaps: gaps && gaps.cause.rows ? await decodeGaps(gaps, start, dur, causes) : [],
     attention: attention && attention.start.rows ? await decodeAttention(attention) : null,
   };
 }
 
-/** Gaps as one track a device. @param {any} gaps @param {number} causes */
-async function decodeGaps(gaps, causes) {
-  const [device, start, dur, cause] = await Promise.all([
+/**
+ * Gaps as one track a device: each is what lies between two rows of the timeline.
+ * @param {any} gaps @param {Float64Array} start of all rows @param {Float64Array} dur @param {number} causes
+ */
+async function decodeGaps(gaps, start, dur, causes) {
+  const [device, before, after, cause] = await Promise.all([
     decodeColumn(gaps.device, Uint32Array),
-    decodeDifferences(gaps.start).then((values) => summedUp(values)),
-    decodeColumn(gaps.dur, Float64Array),
+    decodeDifferences(gaps.before).then((values) => summedUp(values)),
+    decodeDifferences(gaps.after),
     decodeColumn(gaps.cause, Uint8Array),
   ]);
-  /** @type {Map<number, number[]>} */
-  const rows = new Map();
-  for (let row = 0; row < device.length; row++) {
-    const list = rows.get(device[row]);
-    if (list) list.push(row);
-    else rows.set(device[row], [row]);
-  }
-  return [...rows].map(([of, list]) => {
-    const at = Uint32Array.from(list);
-    const pick = (/** @type {Float64Array} */ values) => Float64Array.from(at, (row) => values[row]);
-    return { device: of, track: new Track(pick(start), pick(dur), Uint8Array.from(at, (row) => cause[row]), causes) };
+  /** @type {Map<number, number>} */
+  const counts = new Map();
+  for (const of of device) counts.set(of, (counts.get(of) ?? 0) + 1);
+  return [...counts].map(([of, count]) => {
+    const one = {
+      device: of ? of - 1 : null, before: new Uint32Array(count), after: new Uint32Array(count),
+      from: new Float64Array(count), wide: new Float64Array(count), cause: new Uint8Array(count),
+    };
+    for (let gap = 0, row = 0; gap < device.length; gap++) {
+      if (device[gap] !== of) continue;
+      const first = before[gap];
+      const next = first + after[gap];
+      one.before[row] = first;
+      one.after[row] = next;
+      one.from[row] = start[first] + dur[first];
+      one.wide[row] = Math.max(0, start[next] - one.from[row]);
+      one.cause[row++] = cause[gap];
+    }
+    return { device: one.device, before: one.before, after: one.after, track: new Track(one.from, one.wide, one.cause, causes) };
   });
 }
 

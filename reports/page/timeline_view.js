@@ -47,14 +47,14 @@ class Timeline {
     if (this.bands.steps.length) add("steps", 18, { bands: this.bands.steps });
     const ranked = [...this.decoded.lanes].sort((a, b) => b.track.rows - a.track.rows);
     const shown = new Set(this.all ? ranked : ranked.slice(0, MOST_LANES));
-    const height = shown.size > 4 ? 30 : 48;
+    const height = shown.size > 4 ? 30 : shown.size > 1 ? 48 : 72;
     const devices = [...new Set(this.decoded.lanes.map((/** @type {any} */ lane) => lane.device))];
     for (const device of devices) {
       for (const lane of this.decoded.lanes) {
         if (lane.device === device && shown.has(lane)) add("lane", height, { lane, track: lane.track, caption: clean(lane.label) });
       }
       const gaps = this.decoded.gaps.find((/** @type {any} */ one) => one.device === device);
-      if (gaps) add("gaps", 14, { track: gaps.track, device, caption: devices.length > 1 ? `GPU ${device} · idle, by cause` : "Idle, by cause" });
+      if (gaps) add("gaps", 14, { track: gaps.track, gaps, caption: devices.length > 1 ? `GPU ${device} · idle, by cause` : "Idle, by cause" });
     }
     const attention = this.decoded.attention;
     if (attention) {
@@ -163,9 +163,21 @@ class Timeline {
       paintTrack(context, line.track, this.view, box, palettePixels(colors, theme.faint, null), theme.faint);
     } else {
       paintLengths(context, this.decoded.attention, this.view, box, {
-        range: line.range, pixelOfRow: this.attentionPixels(), background: theme.faint, thick: Math.max(2, Math.round(2 * density)),
+        range: line.range, pixelOfRow: this.attentionPixels(), background: theme.faint, thick: Math.max(2, Math.round(2.5 * density)),
       });
+      this.drawLengths(context, line, width, theme);
     }
+  }
+
+  /** The longest and the shortest length, at their heights. @param {CanvasRenderingContext2D} context @param {any} line @param {number} width @param {any} theme */
+  drawLengths(context, line, width, theme) {
+    const { low, high } = line.range;
+    context.fillStyle = theme.soft;
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    context.fillText(formatCount(high), width - 4, line.y + (low === high ? line.height / 2 - 8 : 10));
+    if (low < high) context.fillText(formatCount(low), width - 4, line.y + line.height - 10);
+    context.textAlign = "left";
   }
 
   /** Temporal attention has its own colour in lengths as it has in categories. */
@@ -239,6 +251,12 @@ class Timeline {
   /** @param {any} line of a lane @param {number} row */
   kindOf(line, row) {
     return this.data.kinds[this.decoded.kind[line.lane.first + row]];
+  }
+
+  /** The kinds of the activities before and after a gap. @param {any} line of gaps @param {number} row */
+  aroundGap(line, row) {
+    const kind = (/** @type {number} */ at) => this.data.kinds[this.decoded.kind[at]];
+    return { before: kind(line.gaps.before[row]), after: kind(line.gaps.after[row]) };
   }
 
   /** What stands at a point of the picture, in CSS pixels. @param {number} x @param {number} y */
