@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tracekit.reports.names import clean
+from tracekit.reports.palette import CAUSE_LABEL_OF
 from tracekit.units import MISSING, share_of
 
 if TYPE_CHECKING:
@@ -13,15 +14,11 @@ if TYPE_CHECKING:
 
     from tracekit.results import Analysis, Blame, CauseTime
 
-_LABELS: Final = {
-    "host_late": "Host late",
-    "sync": "Synchronization",
-    "launch_latency": "Launch latency",
-    "profiler": "Profiler",
-    "unknown": "Unknown",
-}
-_NOWHERE: Final = "between ops"
-_HOST: Final = "the host"
+NOWHERE: Final = "between ops"
+"""Who is to blame where no op of a trace that holds ops encloses the host's time."""
+
+HOST: Final = "the host"
+"""Who is to blame where a trace holds no ops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class Culprit:
 
 def cause_label(cause: str | None) -> str:
     """Return what people read instead of a cause's slug; one that is unknown keeps its own name."""
-    return MISSING if cause is None else _LABELS.get(cause, cause)
+    return MISSING if cause is None else CAUSE_LABEL_OF.get(cause, cause)
 
 
 def causes_of(result: Analysis) -> tuple[Sequence[CauseTime], Sequence[Blame], bool]:
@@ -53,7 +50,7 @@ def culprits(rows: Sequence[Blame], idle_ns: int, most: int) -> list[Culprit]:
     has_ops = any(row.op is not None for row in rows)
     times: dict[tuple[str, str, str | None], int] = {}
     for row in rows:
-        key = (_who(row, _NOWHERE if has_ops else _HOST), row.cause, row.stage)
+        key = (_who(row, NOWHERE if has_ops else HOST), row.cause, row.stage)
         times[key] = times.get(key, 0) + row.time_ns
     largest = sorted(times.items(), key=lambda item: -item[1])[:most]
     return [

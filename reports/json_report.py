@@ -23,7 +23,7 @@ def as_text(contract: dict[str, Any]) -> str:
     try:
         encoded = msgspec.json.encode(contract)
     except UnicodeEncodeError:
-        encoded = msgspec.json.encode(_encodable(contract))
+        encoded = msgspec.json.encode(encodable(contract))
     return msgspec.json.format(encoded, indent=2).decode() + "\n"
 
 
@@ -56,11 +56,12 @@ def _renamed(row: dict[str, Any], old: str, new: str) -> dict[str, Any]:
     return {new if key == old else key: value for key, value in row.items()}
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """Return plain values with U+FFFD in place of each half of a surrogate pair."""
     if isinstance(value, str):
         return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in value)
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_encodable(item) for item in value]
+        return [encodable(item) for item in value]
     return value

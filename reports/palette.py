@@ -1,8 +1,9 @@
-"""One colour and one label for each category, the same in every report.
+"""One colour and one label for each category and each idle cause, the same in every report.
 
-The colours extend the Okabe-Ito set. Any two of them stay apart (CIELAB distance of 13 or more)
-under simulated protanopia, deuteranopia and tritanopia. They are meant for bars and areas: on
-white, yellow is too pale for text.
+The colours of categories extend the Okabe-Ito set; those of idle causes are darker or more vivid.
+Any two of all fifteen stay apart (CIELAB distance of 13 or more) under simulated protanopia,
+deuteranopia and tritanopia (Machado, Oliveira and Fernandes, IEEE TVCG 15(6), 2009). They are meant
+for bars and areas: on white, yellow is too pale for text.
 """
 
 from __future__ import annotations
@@ -38,6 +39,25 @@ LABEL_OF: Final = {
     c.OTHER: "Other",
 }
 """What people read instead of the slug."""
+
+
+CAUSE_COLOR_OF: Final = {
+    "host_late": "#7A0C1C",
+    "sync": "#A040F0",
+    "launch_latency": "#94D96C",
+    "profiler": "#1C2F8C",
+    "unknown": "#3B3640",
+}
+"""The colour of each cause of idle time, as `#RRGGBB`, in the order of results."""
+
+CAUSE_LABEL_OF: Final = {
+    "host_late": "Host late",
+    "sync": "Synchronization",
+    "launch_latency": "Launch latency",
+    "profiler": "Profiler",
+    "unknown": "Unknown",
+}
+"""What people read instead of the slug of a cause."""
 
 
 def color_of(category: str) -> str:

@@ -89,7 +89,7 @@ def where_time_goes(kernel_ns: int, categories: Sequence[CategoryTime], basis: B
         f"{label} {'takes ' if index == 0 else ''}{format_ns(time_ns)} ({format_share(share)})"
         for index, (label, time_ns, share) in enumerate(ranked)
     ]
-    return f"Of {format_ns(kernel_ns)} of {whole}, {_join(takes)}."
+    return f"Of {format_ns(kernel_ns)} of {whole}, {join(takes)}."
 
 
 _CAUSES: Final = {
@@ -116,6 +116,34 @@ def idle(result: Analysis) -> str | None:
     share = format_share(share_of(time.idle_ns, time.span_ns))
     idle_for = f"{who} idle for {format_ns(time.idle_ns)} ({share}) of {span}."
     return f"{idle_for}{_mostly(result)} {_DILATION}"
+
+
+def idleness(result: Analysis) -> str | None:
+    """Return how idle the GPU was, corrected where that is known; null without GPU activity."""
+    time, corrected = result.time, result.corrected
+    if result.trace.basis == "cpu" or time.span_ns <= 0:
+        return None
+    several = len(result.devices) > 1
+    are = f"the {len(result.devices)} GPUs are" if several else "the GPU is"
+    shown = format_share(share_of(time.idle_ns, time.span_ns))
+    if corrected is None:
+        summed = ", summed over them" if several else ""
+        return (
+            f"{are[0].upper()}{are[1:]} idle for {format_ns(time.idle_ns)} ({shown}) of "
+            f"{format_ns(time.span_ns)}{summed}, as the trace shows it, profiler included."
+        )
+    wall, average = format_ns(corrected.wall_ns), " on average" if several else ""
+    about = "about " if corrected.source == "estimated" else ""
+    return (
+        f"Without the profiler {are} idle for {about}{format_ns(corrected.idle_ns)} "
+        f"({_whole(corrected.idle_share)}) of {wall}{average} ({corrected.source}; the trace "
+        f"itself shows {shown})."
+    )
+
+
+def cause_clause(cause: str) -> str:
+    """Return a cause of idle time as a clause."""
+    return _CAUSES.get(cause, "no launch is known")
 
 
 def _mostly(result: Analysis) -> str:
@@ -267,7 +295,8 @@ def plural(count: int, word: str) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def _join(parts: list[str]) -> str:
+def join(parts: list[str]) -> str:
+    """Return parts of a sentence with commas and an `and`."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"

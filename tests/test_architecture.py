@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.roofline_results": BASE,
     "tracekit.attention_results": BASE,
     "tracekit.results": BASE | {"tracekit.attention_results", "tracekit.roofline_results"},
+    "tracekit.report_results": BASE | {"tracekit.results"},
     "tracekit.validation_results": BASE,
     "tracekit.memory_results": BASE,
     "tracekit.study": BASE | {"tracekit.memory_results"},
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.results",
         "tracekit.roofline_results",
         "tracekit.attention_results",
+        "tracekit.report_results",
         "tracekit.validation_results",
         "tracekit.counters",
         "tracekit.runrecord",
@@ -77,8 +79,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.runfolder",
         "tracekit.validation_results",
     },
+    "tracekit.reporting": BASE
+    | {
+        "tracekit.loading",
+        "tracekit.caching",
+        "tracekit.classifying",
+        "tracekit.analysis",
+        "tracekit.api",
+        "tracekit.runfolder",
+        "tracekit.results",
+        "tracekit.report_results",
+        "tracekit.reports",
+    },
     "tracekit.reports": {
         "tracekit.results",
+        "tracekit.report_results",
         "tracekit.roofline_results",
         "tracekit.attention_results",
         "tracekit.validation_results",
@@ -186,6 +201,7 @@ def test_the_public_names() -> None:
         "load",
         "open_run",
         "record",
+        "report",
         "validate",
     ]
     for name in tracekit.__all__:

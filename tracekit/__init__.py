@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TracekitError,
         UnsupportedInputError,
     )
+    from tracekit.reporting import report
     from tracekit.results import Analysis, AnalysisSet
     from tracekit.trace import Trace
     from tracekit.validating import validate
@@ -41,6 +42,7 @@ _HOME_OF = {
     "load": "tracekit.api",
     "open_run": "tracekit.api",
     "record": "tracekit.collectors.recording",
+    "report": "tracekit.reporting",
     "validate": "tracekit.validating",
     "KernelTable": "tracekit.classifying.table",
     "Trace": "tracekit.trace",
@@ -75,6 +77,7 @@ __all__ = [
     "load",
     "open_run",
     "record",
+    "report",
     "validate",
 ]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tracekit.analysis.analyze import analyze_table, combine
 from tracekit.analysis.corrected import RunBeside
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     PathInput = str | PathLike[str]
 
+Taken = TypeVar("Taken")
+
 __all__ = [
     "analyze",
     "analyze_all",
@@ -51,12 +53,13 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
-    """What is wanted of an analysis, whatever the trace is."""
+class Wishes:
+    """What is wanted of an analysis, whatever the trace is; `ncu` is where `counted` is from."""
 
-    list_all: bool
-    peaks: Mapping[str, float] | None
-    counted: tuple[CountedLaunch, ...] | None
+    list_all: bool = False
+    peaks: Mapping[str, float] | None = None
+    ncu: str | None = None
+    counted: tuple[CountedLaunch, ...] | None = None
 
 
 def load(
@@ -112,10 +115,10 @@ def analyze(
     InputError
         The path cannot be read, is no trace, or stands for several; `ncu` cannot be used.
     """
-    counted = None if ncu is None else read_counters(fspath(ncu))
+    wishes = wishes_for(list_all, peaks, ncu)
     with _keeper(cache) as keeper:
         file = _only_file(fspath(path))
-        return _analyze(file, options, keeper, _Wishes(list_all, peaks, counted))
+        return _analyze(file, _table(file, options, keeper), options, keeper, wishes)
 
 
 def analyze_all(
@@ -139,8 +142,26 @@ def analyze_all(
     UsageError
         `ncu` is given for several traces.
     """
-    wishes = _Wishes(list_all, peaks, None if ncu is None else read_counters(fspath(ncu)))
-    analyses: list[Analysis] = []
+    wishes = wishes_for(list_all, peaks, ncu)
+    analyses, unreadable = each_analysis(
+        paths, options, cache, wishes, lambda _file, _table, analysis: analysis
+    )
+    is_alone = len(analyses) + len(unreadable) == 1
+    return analyses[0] if is_alone else combine(analyses, unreadable)
+
+
+def each_analysis(
+    paths: Iterable[PathInput],
+    options: LoadOptions | None,
+    cache: bool | Later,
+    wishes: Wishes,
+    take: Callable[[TraceFile, KernelTable, Analysis], Taken],
+) -> tuple[list[Taken], list[UnreadableInput]]:
+    """Return what `take` makes of each trace behind some paths, and the inputs that fail.
+
+    A kernel table is held no longer than `take` needs it. The rest is as for `analyze_all`.
+    """
+    taken: list[Taken] = []
     errors: list[InputError] = []
     unreadable: list[UnreadableInput] = []
 
@@ -155,16 +176,18 @@ def analyze_all(
             except InputError as error:
                 give_up(fspath(path), error)
                 continue
-            if ncu is not None and len(files) + len(analyses) + len(errors) > 1:
-                raise UsageError(f"{fspath(ncu)}: are the counters of one run; give one trace")
+            if wishes.counted is not None and len(files) + len(taken) + len(errors) > 1:
+                raise UsageError(f"{wishes.ncu}: are the counters of one run; give one trace")
             for file in files:
                 try:
-                    analyses.append(_analyze(file, options, keeper, wishes))
+                    table = _table(file, options, keeper)
+                    analysis = _analyze(file, table, options, keeper, wishes)
+                    taken.append(take(file, table, analysis))
                 except InputError as error:
                     give_up(file.path, error)
-    if not analyses:
+    if not taken:
         raise errors[0] if errors else InputError("no input was given")
-    return combine(analyses, unreadable) if len(analyses) + len(errors) > 1 else analyses[0]
+    return taken, unreadable
 
 
 def kernel_tables(
@@ -194,13 +217,26 @@ def kernel_tables(
     return tables, unreadable
 
 
+def wishes_for(list_all: bool, peaks: Mapping[str, float] | None, ncu: PathInput | None) -> Wishes:
+    """Return what is wanted, with the counters that a file holds.
+
+    Raises
+    ------
+    InputError
+        `ncu` cannot be used.
+    """
+    if ncu is None:
+        return Wishes(list_all, peaks)
+    return Wishes(list_all, peaks, fspath(ncu), read_counters(fspath(ncu)))
+
+
 def _analyze(
     file: TraceFile,
+    table: KernelTable,
     options: LoadOptions | None,
     keeper: Later | None,
-    wishes: _Wishes,
+    wishes: Wishes,
 ) -> Analysis:
-    table = _table(file, options, keeper)
     run = _beside(file, table, options, keeper)
     counted = wishes.counted
     path = beside(file, COUNTERS)

@@ -31,7 +31,7 @@ the cache, and of its results that are still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """One row an activity; what belongs to an operation stands on its longest kernel.
 
     `ideal_ns` is the least time of the operation and `peak_ns` that of its FLOPs alone, NaN where
@@ -60,7 +60,7 @@ def roofline(
     if not (table.operations.op >= 0).any():
         return None
     peaks = with_override(peaks_of(device_name), override)
-    work = _work(table, peaks)
+    work = work_of(table, peaks)
     stages = table.stages
     names: tuple[str | None, ...] = (None, *stages.names)
     by_stage = _rows(work, stages.stage.astype(np.int64) + 1, names)
@@ -90,7 +90,8 @@ def _shown(peaks: Peaks | None) -> DevicePeaks:
     return DevicePeaks(dict(peaks.flops), peaks.bandwidth, peaks.cache_bytes, peaks.source)
 
 
-def _work(table: KernelTable, peaks: Peaks | None) -> _Work:
+def work_of(table: KernelTable, peaks: Peaks | None) -> Work:
+    """Return what each activity, and the operation that it stands for, does and could take."""
     found = table.operations
     flops, bytes_ = found.flops, _moved(table, found.bytes_)
     belongs = found.op >= 0
@@ -107,7 +108,7 @@ def _work(table: KernelTable, peaks: Peaks | None) -> _Work:
     # Without its FLOP/s or its bytes/s an operation has no roof.
     counts = flops != NULL
     ideal_ns = np.where(counts, np.maximum(peak_ns, memory_ns), memory_ns)
-    return _Work(
+    return Work(
         dur_ns=table.dur_ns,
         flops=flops,
         bytes_=bytes_,
@@ -155,13 +156,13 @@ def _is_recomputed(table: KernelTable) -> BoolArray:
 
 
 def _rows(
-    work: _Work, codes: IntArray, names: tuple[str | None, ...] | tuple[str, ...]
+    work: Work, codes: IntArray, names: tuple[str | None, ...] | tuple[str, ...]
 ) -> tuple[RooflineRow, ...]:
     used = np.unique(codes[work.is_one]).tolist()
     return tuple(_row(work, codes, code, names[code]) for code in used)
 
 
-def _row(work: _Work, codes: IntArray, code: int, name: str | None) -> RooflineRow:
+def _row(work: Work, codes: IntArray, code: int, name: str | None) -> RooflineRow:
     chosen = codes == code
     covered_ns = int(work.dur_ns[chosen & work.known].sum())
     counted = chosen & (work.flops != NULL)
@@ -196,7 +197,7 @@ def _share(least_ns: FloatArray, time_ns: int) -> float | None:
     return float(least_ns.sum()) / time_ns
 
 
-def _above_roof(work: _Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
+def _above_roof(work: Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
     """Return the operations above their roof: by what lies in the cache, and by what does not."""
     fast = work.is_one & (work.spent_ns > 0) & (work.ideal_ns > work.spent_ns)
     if peaks is None or not fast.any():

@@ -18,6 +18,7 @@ from tracekit.cli.analyze import analyze
 from tracekit.cli.cache import cache
 from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
+from tracekit.cli.report import report
 from tracekit.cli.study import study
 from tracekit.cli.validate import validate
 from tracekit.errors import HostError, TracekitError
@@ -38,6 +39,7 @@ cli.add_command(analyze)
 cli.add_command(cache)
 cli.add_command(collect)
 cli.add_command(kernels)
+cli.add_command(report)
 cli.add_command(study)
 cli.add_command(validate)
 

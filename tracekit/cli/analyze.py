@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracekit.cli.options import (
+    analysis_options,
     helpers_for,
     keeper_for,
     load_options,
@@ -26,19 +27,7 @@ if TYPE_CHECKING:
 @output_options(
     "text", "json", "csv", "markdown", about="What to write; csv is the categories table."
 )
-@click.option(
-    "--peaks",
-    multiple=True,
-    metavar="FILE|KEY=VALUE",
-    help="Peaks of the device: FLOP/s by type (bfloat16=989e12), bandwidth in bytes/s, "
-    "cache_bytes; or a JSON file of them. Repeatable.",
-)
-@click.option(
-    "--ncu",
-    type=click.Path(),
-    metavar="FILE.csv",
-    help="Counters of the same work, as ncu --csv writes them [ncu.csv of the run folder].",
-)
+@analysis_options
 @click.option(
     "--all",
     "list_all",

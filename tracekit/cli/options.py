@@ -72,6 +72,27 @@ def output_options(*formats: str, about: str) -> Callable[[Command], Command]:
     return add
 
 
+def analysis_options(command: Command) -> Command:
+    """Add the options on what an analysis takes beside its traces."""
+    for option in (
+        click.option(
+            "--ncu",
+            type=click.Path(),
+            metavar="FILE.csv",
+            help="Counters of the same work, as ncu --csv writes them [ncu.csv of the run folder].",
+        ),
+        click.option(
+            "--peaks",
+            multiple=True,
+            metavar="FILE|KEY=VALUE",
+            help="Peaks of the device: FLOP/s by type (bfloat16=989e12), bandwidth in bytes/s, "
+            "cache_bytes; or a JSON file of them. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def load_options(command: Command) -> Command:
     """Add the options on how traces are read; their values go to `loading`."""
     for option, field, kind, text in reversed(_LIMITS):
