@@ -150,11 +150,8 @@ function rooflineOption(data, run, points, theme) {
     yAxis: { ...axisLook(theme), type: "log", min: decade(Math.min(...ys), 0), max: decade(Math.max(...ys), 1), name: "FLOP/s", nameLocation: "end", axisLabel: { ...axisLook(theme).axisLabel, formatter: (/** @type {number} */ value) => formatRate(value, "FLOP").replace(/\.0+ /, " ") } },
     series: [
       ...roofs.map((roof) => ({
-        type: "line", symbol: "circle", symbolSize: 0.01, showAllSymbol: true, silent: true, lineStyle: { width: 1.5, color: theme.soft },
-        data: [
-          { value: [x0, x0 * peaks.bytes_per_s], label: { show: true, formatter: `memory, ${formatRate(peaks.bytes_per_s, "B")}`, color: theme.soft, fontFamily: theme.font, position: "top", align: "left", offset: [4, -14] } },
-          [roof.ridge, roof.peak], [x1, roof.peak],
-        ],
+        type: "line", symbol: "none", silent: true, lineStyle: { width: 1.5, color: theme.soft },
+        data: [[x0, x0 * peaks.bytes_per_s], [roof.ridge, roof.peak], [x1, roof.peak]],
         endLabel: { show: true, formatter: `${roof.name}, ${formatRate(roof.peak, "FLOP")}`, color: theme.soft, fontFamily: theme.font, align: "right", offset: [-4, -9] },
       })),
       {

@@ -23,7 +23,7 @@ function lengthsSection(data, run, charts) {
       { label: "Calls", ...countColumn((row) => row.calls), minor: true },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
       { label: "Share", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_share, attentionColor(data, row.axis)), hint: "Of all attention time" },
-    ], { caption: "Distribution over forward calls", sort: 4, page: 12 }),
+    ], { caption: "Distribution over forward calls", sort: 4, page: 12, narrow: true }),
   );
 }
 
@@ -51,7 +51,7 @@ function attentionSection(data, run) {
     "attention", "Attention",
     temporalAgainstSpatial(attention),
     el("div", { class: "pair" }, shares(attention.by_axis, "axis", "By axis"), shares(attention.by_kind, "kind", "By kind")),
-    disclosure(callsTitle(attention), () => callsTable(attention)),
+    attention.calls.length > 0 && disclosure(callsTitle(attention), () => callsTable(attention)),
   );
 }
 

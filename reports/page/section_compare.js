@@ -1,6 +1,6 @@
 // Several runs or ranks side by side, all on one scale.
 
-const MOST_COLUMNS = 4;
+const MOST_COLUMNS = 3;
 
 /** @param {any} data */
 function compareSection(data) {

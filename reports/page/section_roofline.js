@@ -48,7 +48,7 @@ function achievedTable(roofline, rows, key, caption, data) {
     { label: humanized(key), value: (row) => row[key] ?? "", cell: name },
     { label: "FLOP/s", value: (row) => row.flops_per_s, cell: (row) => formatRate(row.flops_per_s, "FLOP"), number: true },
     { label: "Bytes/s", value: (row) => row.bytes_per_s, cell: (row) => formatRate(row.bytes_per_s, "B"), number: true, minor: true },
-    { label: "FLOP/B", value: (row) => row.intensity, cell: (row) => formatIntensity(row.intensity), number: true },
+    { label: "FLOP/B", value: (row) => row.intensity, cell: (row) => formatIntensity(row.intensity), number: true, minor: true },
     { label: "Bound by", value: (row) => boundOf(roofline, row) },
     { label: "Of peak", ...shareColumn((row) => row.flops_share), hint: "FLOPs at the peak of their types", minor: true },
     { label: "Of roof", ...shareColumn((row) => row.roofline_share), hint: "Of the time that the operations take at their roofs" },

@@ -27,11 +27,14 @@ class DataTable {
   /** @param {any[]} rows @param {Column[]} columns @param {TableOptions} options */
   constructor(rows, columns, options) {
     this.rows = rows;
-    this.columns = columns;
+    // A column in which nothing stands says nothing.
+    const says = (/** @type {Column} */ column) => rows.some((row) => ![null, undefined, ""].includes(column.value(row)));
+    this.columns = columns.filter((column, at) => at === 0 || !rows.length || says(column));
+    const first = options.sort == null ? -1 : this.columns.indexOf(columns[options.sort]);
     this.options = options;
     this.page = 0;
     this.size = options.page ?? 20;
-    this.sorted = options.sort ?? -1;
+    this.sorted = first;
     this.descending = true;
     /** @type {string[] | null} */
     this.texts = null;

@@ -133,7 +133,7 @@ class Timeline {
     for (const line of this.lines) this.drawLine(context, line, { width, density, theme });
     this.drawSelection(context, width, theme);
     this.drawMinimap(density, theme);
-    this.status.textContent = `${formatNs(this.view.to - this.view.from)} shown, from ${formatNs(this.view.from)}`;
+    this.status.textContent = `${formatNs(this.view.to - this.view.from)} from ${formatNs(this.view.from)}`;
     this.frames += 1;
     this.frameMs = performance.now() - began;
   }
