@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +23,17 @@ def render_page(report: Report, version: str) -> str:
         loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template(_TEMPLATE).render(
-        title=report.title, data_json=embedded(data_block(report, version)), assets=asset
+        title=report.title,
+        data_json=embedded(data_block(report, version)),
+        assets=asset,
+        csp_hash=csp_hash,
     )
+
+
+def csp_hash(text: str) -> str:
+    """Return the source of a Content-Security-Policy that allows this script and no other."""
+    digest = hashlib.sha256(str(text).encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def asset(name: str) -> str:

@@ -2,11 +2,20 @@
 
 const MISSING = "–";
 
+/** As `toFixed`, but halves go to the even digit, as Python has it. @param {number} value @param {number} digits */
+function fixed(value, digits) {
+  const exact = value.toFixed(digits + 30);
+  const kept = exact.length - 30;
+  if (!/^50*$/.test(exact.slice(kept))) return value.toFixed(digits);
+  const down = exact.slice(0, kept).replace(/\.$/, "");
+  return Number(down.at(-1)) % 2 ? value.toFixed(digits) : down;
+}
+
 /** @param {number} value three significant digits, without an exponent */
 function threeDigits(value) {
   const magnitude = Math.abs(value);
-  if (magnitude >= 99.95) return value.toFixed(0);
-  return magnitude >= 9.995 ? value.toFixed(1) : value.toFixed(2);
+  if (magnitude >= 99.95) return fixed(value, 0);
+  return fixed(value, magnitude >= 9.995 ? 1 : 2);
 }
 
 /**
@@ -56,7 +65,7 @@ function formatFlops(flops) {
 
 /** @param {number | null | undefined} share between 0 and 1 */
 function formatShare(share) {
-  return share == null ? MISSING : `${(100 * share).toFixed(1)}%`;
+  return share == null ? MISSING : `${fixed(100 * share, 1)}%`;
 }
 
 /** @param {number | null | undefined} count */

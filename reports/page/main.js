@@ -191,7 +191,12 @@ function start() {
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
   const data = JSON.parse(document.getElementById("tracekit-data")?.textContent ?? "null");
   page = new Page(data);
-  window.tracekit = { data, page, ready: page.ready, format: { formatNs, formatShare, formatCount, formatBytes, formatRate, formatIntensity } };
+  page.ready.then(() => performance.mark("tracekit-ready"));
+  // For who wants to go on from here in the console, and for the tests.
+  window.tracekit = {
+    data, page, ready: page.ready, test: { eachColumn },
+    format: { formatNs, formatShare, formatCount, formatBytes, formatRate, formatIntensity },
+  };
 }
 
 start();
