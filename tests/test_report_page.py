@@ -443,6 +443,6 @@ def test_a_trace_of_ops_alone_is_told_from_one_of_a_gpu(
 ) -> None:
     with opened(chromium, pages["cpu"]) as page:
         assert "CPU-only" in page.page.locator("#idle").inner_text()
-        assert page.texts("#answer .figures dt")[0] == "CPU self time"
+        assert page.texts("#answer .figures dt")[0] == "Self time"
         assert {cells[0] for cells in rows_of(page, "categories")} == {"Convolution", "Elementwise"}
         assert page.page.locator(".timeline-canvas").count() == 1

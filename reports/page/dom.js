@@ -88,6 +88,11 @@ function definitions(rows) {
   return el("dl", null, rows.map(([term, what]) => el("div", null, el("dt", null, term), el("dd", null, what))));
 }
 
+/** A button within a table that brings what a row is about into the view of the timeline.
+ * @param {string} text @param {(timeline: Timeline) => void} does */
+const toTimeline = (text, does) =>
+  el("p", { class: "to-timeline" }, el("button", { type: "button", on: { click: () => page?.timeline && does(page.timeline) } }, text));
+
 /** What opens on demand; its content is made when it is opened first.
  * @param {any} summary @param {() => any} content */
 function disclosure(summary, content) {

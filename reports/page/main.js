@@ -25,7 +25,7 @@ class Page {
     const { runs, title, unreadable } = this.data;
     const several = runs.length > 1;
     const header = /** @type {HTMLElement} */ (document.querySelector("header"));
-    header.querySelector("h1")?.replaceChildren(el("bdi", null, clean(title)));
+    header.querySelector("h1")?.replaceChildren(nameOf(title, 160));
     header.append(themeButton(() => this.repaint()));
     const sections = SECTIONS.filter(([id]) => id !== "compare" || several);
     document.querySelector("nav ul")?.replaceChildren(...sections.map(([id, name]) => el("li", null, el("a", { href: `#${id}` }, name))));
@@ -35,7 +35,7 @@ class Page {
     if (!runs.length) this.main.append(muted("There is no run in this report."));
     if (several) {
       const picker = el("select", { id: "run", on: { change: (/** @type {any} */ event) => (this.ready = this.draw(Number(event.target.value))) } },
-        runs.map((/** @type {any} */ run, /** @type {number} */ at) => el("option", { value: at }, clean(run.label))));
+        runs.map((/** @type {any} */ run, /** @type {number} */ at) => el("option", { value: at }, middle(clean(run.label), 60))));
       this.main.append(compareSection(this.data), el("p", { class: "picker" }, el("label", { for: "run" }, "Details of"), picker));
     }
     this.details = el("div", { id: "details" });

@@ -1,5 +1,8 @@
 // The answer, and where the time goes by category and stage.
 
+/** What the time of kernels or ops is called. @param {any} analysis */
+const timeName = (analysis) => (analysis.trace.basis === "cpu" ? "Self time" : "GPU time");
+
 /** @param {any} data @param {any} run */
 function answerSection(data, run) {
   const { analysis } = run;
@@ -7,7 +10,7 @@ function answerSection(data, run) {
   const cpu = trace.basis === "cpu";
   /** @type {[string, string, string][]} */
   const figures = [
-    [cpu ? "CPU self time" : "GPU time", formatNs(time.kernel_ns), cpu ? "summed over ops" : `${formatCount(sumOf(analysis.categories, "kernels"))} activities, summed`],
+    [timeName(analysis), formatNs(time.kernel_ns), cpu ? "summed over ops" : `${formatCount(sumOf(analysis.categories, "kernels"))} activities, summed`],
   ];
   if (corrected) {
     const range = corrected.low_ns === corrected.high_ns ? "" : `, ${formatNs(corrected.low_ns)} to ${formatNs(corrected.high_ns)}`;
@@ -82,7 +85,7 @@ function stagesSection(data, run) {
     table(stages, [
       { label: "Stage", value: (row) => row.stage ?? "", cell: (row) => stageName(row.stage) },
       { label: "Steps", value: (row) => row.traced_steps ?? row.steps, cell: stepsOf, number: true, hint: "Steps in the trace, of how many the run has" },
-      { label: "GPU time", ...timeColumn((row) => row.time_ns) },
+      { label: timeName(run.analysis), ...timeColumn((row) => row.time_ns) },
       { label: "Lasts", ...timeColumn((row) => row.span_ns), minor: true },
       { label: "Busy", ...shareColumn((row) => row.busy_share), hint: "Share of the time it lasts in which the device works" },
       { label: "FLOP/B", value: (row) => intensity.get(row.stage)?.intensity ?? null, cell: (row) => formatIntensity(intensity.get(row.stage)?.intensity), number: true, minor: true },

@@ -80,12 +80,20 @@ const callsTitle = (attention) =>
     ? `The ${formatCount(attention.calls_listed)} largest of ${formatCount(attention.calls_total)} attention calls`
     : `All ${counted(attention.calls_total, "attention call")}`;
 
+/** @param {any} row */
+const callDetail = (row) => definitions([
+  ["Module", fullName(row.module)], ["Phase", row.phase], ["Causal", row.causal == null ? MISSING : row.causal ? "yes" : "no"],
+  ["Batch, heads", `${formatCount(row.batch)}, ${formatCount(row.heads)}`], ["Head size", formatCount(row.head_size)],
+  ["Type, backend", [row.dtype, row.backend].filter(Boolean).join(", ") || MISSING], ["Time", exactNs(row.time_ns)],
+  ["FLOPs", formatFlops(row.flops)], ["Least bytes", formatBytes(row.bytes)],
+]);
+
 /** @param {any} attention */
 function callsTable(attention) {
   return table(attention.calls, [
-    { label: "Module", value: (row) => row.module ?? "", cell: (row) => (row.module == null ? MISSING : nameOf(row.module, 52)) },
-    { label: "Stage", value: (row) => `${row.stage ?? ""} ${String(row.step ?? "").padStart(9)}`, cell: (row) => (row.stage == null ? MISSING : [nameOf(row.stage, 24), row.step == null ? "" : `, ${row.step}`]), minor: true },
-    { label: "Axis, kind", value: axisKind },
+    { label: "Module", value: (row) => row.module ?? "", cell: (row) => (row.module == null ? MISSING : nameOf(row.module, 44)) },
+    { label: "Stage", value: (row) => `${row.stage ?? ""} ${String(row.step ?? "").padStart(9)}`, cell: (row) => (row.stage == null ? MISSING : el("span", { class: "tag" }, nameOf(row.stage, 24), row.step == null ? "" : `, ${row.step}`)), minor: true },
+    { label: "Axis, kind", value: axisKind, cell: (row) => el("span", { class: "tag" }, axisKind(row)) },
     { label: "Queries", ...countColumn((row) => row.query_length) },
     { label: "Keys", ...countColumn((row) => row.key_length) },
     { label: "Heads", ...countColumn((row) => row.heads), minor: true },
@@ -95,5 +103,6 @@ function callsTable(attention) {
   ], {
     caption: callsTitle(attention), sort: 8, page: 20, placeholder: "Search modules, stages, backends",
     search: (row) => [row.module, row.stage, row.axis, row.kind, row.backend, row.dtype].filter(Boolean).join(" "),
+    detail: (row) => [toTimeline("Show in the timeline", (timeline) => timeline.showStart("attention", row.start_ns)), callDetail(row)],
   });
 }

@@ -12,7 +12,7 @@ function compareSection(data) {
   const idle = times.some((/** @type {any} */ time) => time.idle_ns > 0);
   return section(
     "compare", "Side by side",
-    el("h3", null, "GPU time by category"), legend(present),
+    el("h3", null, `${timeName(runs[0].analysis)} by category`), legend(present),
     bars(most, (run) => ({ of: `GPU time of ${clean(run.label)}`, time: run.analysis.time.kernel_ns, parts: categoryParts(data.categories, timesOf(run.analysis)) })),
     idle && [
       el("h3", null, "Idle time in the trace, by cause, on the same scale"),
@@ -27,7 +27,7 @@ function compareSection(data) {
 function measures(data) {
   /** @type {{name: any, key: string, of: (run: any) => number | null}[]} */
   const rows = [
-    { key: "kernel", name: "GPU time", of: (run) => run.analysis.time.kernel_ns },
+    { key: "kernel", name: timeName(data.runs[0].analysis), of: (run) => run.analysis.time.kernel_ns },
     { key: "busy", name: "Busy", of: (run) => run.analysis.time.busy_ns },
     { key: "idle", name: "Idle in the trace", of: (run) => run.analysis.time.idle_ns },
     { key: "span", name: "First to last activity", of: (run) => run.analysis.time.span_ns },

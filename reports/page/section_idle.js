@@ -95,7 +95,7 @@ function gapsTable(data, analysis) {
     { label: "Before", value: (row) => row.after ?? "", cell: (row) => nameOf(row.after, 34), minor: true },
   ], {
     caption: "Largest gaps", sort: 1, page: 10,
-    detail: (row) => definitions([["After", fullName(row.before)], ["Before", fullName(row.after)], ...Object.entries(row.causes).map(([cause, ns]) => /** @type {[any, any]} */ ([causeCell(data, cause), formatNs(ns)]))]),
+    detail: (row) => [toTimeline("Show in the timeline", (timeline) => timeline.showStart("gaps", row.start_ns, row.device)), definitions([["After", fullName(row.before)], ["Before", fullName(row.after)], ...Object.entries(row.causes).map(([cause, ns]) => /** @type {[any, any]} */ ([causeCell(data, cause), formatNs(ns)]))])],
   });
 }
 

@@ -20,20 +20,20 @@ function kernelsSection(data, run) {
       { label: "Share", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_ns / most, of.get(row.category)?.color) },
     ], {
       caption: total > kernels.length ? `The ${formatCount(kernels.length)} with most time, of ${formatCount(total)}` : `${what} by time`,
-      sort: 4, page: 20, placeholder: "Search names, categories, evidence, reasons",
+      sort: 4, page: 20, placeholder: "Search names and reasons",
       search: (row) => `${row.name ?? ""} ${row.category} ${of.get(row.category)?.label} ${row.evidence} ${row.reason}`,
-      detail: kernelDetail,
+      detail: (row) => kernelDetail(row, kernels.indexOf(row)),
     }),
   );
 }
 
-/** @param {any} row */
-function kernelDetail(row) {
-  return definitions([
+/** @param {any} row @param {number} kind its position among the kinds of the timeline */
+function kernelDetail(row, kind) {
+  return [toTimeline("Show the longest in the timeline", (timeline) => timeline.showKind(kind)), definitions([
     ["Full name", fullName(row.name)], ["Decided by", evidenceOf(row)], ["Reason", el("bdi", null, clean(row.reason))],
     ["Calls", formatCount(row.calls)], ["Time", exactNs(row.time_ns)],
     ["A call", `${formatNs(row.min_ns)} to ${formatNs(row.max_ns)}`], ["FLOPs", formatFlops(row.flops)], ["Bytes", formatBytes(row.bytes)],
-  ]);
+  ])];
 }
 
 /** @param {any} data @param {any} run */
@@ -81,7 +81,7 @@ function madeSection(data, run) {
         { label: "Time", ...timeColumn((row) => row.time_ns) },
         { label: "Why", value: (row) => row.why, cell: (row) => el("bdi", null, clean(row.why)) },
       ], { caption: "What was left out, and why" })
-      : muted("Nothing was left out: every event of the file was used."),
+      : null,
     data.unreadable.length > 0 && table(data.unreadable, [
       { label: "Unreadable input", value: (row) => row.path, cell: (row) => nameOf(row.path, 60) },
       { label: "Error", value: (row) => row.error, cell: (row) => el("bdi", null, clean(row.error)) },

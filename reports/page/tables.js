@@ -23,6 +23,14 @@
 
 let tablesMade = 0;
 
+// What scrolls must be reachable by keys, what does not is no stop on the way.
+const scrolling = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    if (target.scrollWidth > target.clientWidth) target.setAttribute("tabindex", "0");
+    else target.removeAttribute("tabindex");
+  }
+});
+
 class DataTable {
   /** @param {any[]} rows @param {Column[]} columns @param {TableOptions} options */
   constructor(rows, columns, options) {
@@ -68,8 +76,9 @@ class DataTable {
     this.element = el(
       "div", { class: options.narrow ? "table narrow" : "table" },
       el("div", { class: "table-head" }, title, this.search),
-      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": title.id }, table), this.pager,
+      el("div", { class: "scroll", role: "region", "aria-labelledby": title.id }, table), this.pager,
     );
+    scrolling.observe(this.element.querySelector(".scroll"));
   }
 
   /** @param {number} at */

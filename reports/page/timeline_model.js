@@ -145,7 +145,7 @@ async function decodeTimeline(timeline, groupOf, causes) {
     const group = new Uint8Array(lane.rows);
     for (let row = 0; row < lane.rows; row++) group[row] = groupOfKind[kind[lane.first + row]];
     const track = new Track(start.subarray(lane.first, end), dur.subarray(lane.first, end), group, groupOf.size);
-    return { label: lane.label, device: lane.device, first: lane.first, track };
+    return { label: lane.label, device: lane.device, first: lane.first, rows: lane.rows, track };
   });
   return {
     rows: timeline.rows, kind, place, step, start, dur, lanes,

@@ -54,7 +54,7 @@ class Timeline {
         if (lane.device === device && shown.has(lane)) add("lane", height, { lane, track: lane.track, caption: clean(lane.label) });
       }
       const gaps = this.decoded.gaps.find((/** @type {any} */ one) => one.device === device);
-      if (gaps) add("gaps", 14, { track: gaps.track, gaps, caption: devices.length > 1 ? `GPU ${device} · idle, by cause` : "Idle, by cause" });
+      if (gaps) add("gaps", 14, { track: gaps.track, gaps, caption: gaps.device == null ? "Between ops" : devices.length > 1 ? `GPU ${device} · idle, by cause` : "Idle, by cause" });
     }
     const attention = this.decoded.attention;
     if (attention) {
@@ -78,7 +78,7 @@ class Timeline {
       "div",
       {
         class: "timeline-stage", tabindex: 0, role: "application", "aria-roledescription": "timeline",
-        "aria-label": `Timeline of ${counted(this.data.rows, "activity").replace("activitys", "activities")} over ${formatNs(this.span)}`,
+        "aria-label": `Timeline of ${formatCount(this.data.rows)} activities over ${formatNs(this.span)}`,
         "aria-describedby": "timeline-help",
       },
       this.canvas, this.tip,
@@ -292,6 +292,42 @@ class Timeline {
       this.show((start + end - width) / 2, (start + end + width) / 2);
     }
     this.select({ line, row });
+  }
+
+  /** Go to the longest activity of a kind. @param {number} kind position in kinds */
+  showKind(kind) {
+    const { decoded } = this;
+    let longest = -1;
+    for (let row = 0; row < decoded.rows; row++) {
+      if (decoded.kind[row] === kind && (longest < 0 || decoded.dur[row] > decoded.dur[longest])) longest = row;
+    }
+    const holds = (/** @type {any} */ one) => one.lane.first <= longest && longest < one.lane.first + one.lane.rows;
+    if (!this.lines.some((one) => one.kind === "lane" && holds(one))) this.showAll();
+    const line = this.lines.find((one) => one.kind === "lane" && holds(one));
+    if (longest >= 0 && line) this.comeTo(line, longest - line.lane.first);
+  }
+
+  /**
+   * Go to the gap or the attention call that starts nearest to a time.
+   * @param {string} kind of the line @param {number} startNs of the trace @param {number | null} [device]
+   */
+  showStart(kind, startNs, device = null) {
+    const line = this.lines.find((one) => one.kind === kind && (device == null || one.gaps?.device === device));
+    if (!line?.track.rows) return;
+    const time = Number(BigInt(Math.round(startNs)) - BigInt(this.data.origin_ns));
+    const row = line.track.rowFrom(time);
+    const far = (/** @type {number} */ at) => (at < 0 || at >= line.track.rows ? Infinity : Math.abs(line.track.start[at] - time));
+    this.comeTo(line, far(row) <= far(row - 1) ? row : row - 1);
+  }
+
+  /** Go to a row from elsewhere on the page. @param {any} line @param {number} row */
+  comeTo(line, row) {
+    const wide = Math.max(line.track.dur[row] * 12, 20_000);
+    const centre = line.track.start[row] + line.track.dur[row] / 2;
+    this.show(centre - wide / 2, centre + wide / 2);
+    this.select({ line, row });
+    this.stage.focus({ preventScroll: true });
+    document.getElementById("timeline")?.scrollIntoView();
   }
 
   /** Select on the line above or below, near what is selected. @param {number} by */
