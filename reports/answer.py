@@ -8,9 +8,12 @@ from tracekit.categories import EVIDENCES
 from tracekit.reports import sentences
 from tracekit.reports.idle_cells import HOST, NOWHERE, causes_of, culprits
 from tracekit.reports.names import clean, fit
-from tracekit.units import format_count, format_ns, format_share, share_of
+from tracekit.units import format_bytes, format_count, format_ns, format_share, share_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tracekit.report_results import RunFacts
     from tracekit.results import Analysis, StageTime
 
 _STAGES_NAMED: Final = 3
@@ -48,7 +51,7 @@ def _where(result: Analysis) -> str:
 def _stage(row: StageTime, whole_ns: int) -> str:
     share = format_share(share_of(row.time_ns, whole_ns))
     largest = sentences.largest(row.categories, row.time_ns, 1)
-    most = f", {format_share(largest[0][2])} of it {largest[0][0].lower()}" if largest else ""
+    most = f" ({format_share(largest[0][2])} of it {largest[0][0].lower()})" if largest else ""
     return f"{fit(clean(row.stage), _NAME_WIDTH)} takes {share}{most}"
 
 
@@ -92,10 +95,11 @@ def _what_to_do(result: Analysis) -> str:
     return _NOTHING if result.what_if else _NO_BOUNDS
 
 
-def made(result: Analysis) -> list[tuple[str, str]]:
+def made(result: Analysis, facts: RunFacts | None) -> list[tuple[str, str]]:
     """Return how the numbers were made, as labels with texts: nothing is kept from the reader."""
     trace = result.trace
     rows = [("File", clean(trace.path)), ("Recorded on", sentences.subject(trace))]
+    rows.extend([] if facts is None else _recorded(facts))
     if trace.basis == "cpu":
         rows.append(("Basis", sentences.CPU_ONLY))
     rows.append(("Time", _time(result)))
@@ -118,6 +122,30 @@ def made(result: Analysis) -> list[tuple[str, str]]:
         rows.append(("Left out", f"{clean(row.what)} ({count}): {clean(row.why)}."))
     rows.extend(("Warning", note) for note in sentences.notes(trace))
     return rows
+
+
+def _recorded(facts: RunFacts) -> Iterator[tuple[str, str]]:
+    """Return what the manifest of a run folder says."""
+    memory = facts.peak_memory_bytes
+    run = [
+        ("model", facts.model),
+        ("attention", facts.attention),
+        ("dtype", facts.dtype),
+        ("seed", None if facts.seed is None else str(facts.seed)),
+        ("recorded", facts.created),
+        ("peak memory", None if memory is None else format_bytes(memory)),
+    ]
+    said = [f"{what} {clean(value)}" for what, value in run if value is not None]
+    if said:
+        yield "Run", " · ".join(said)
+    if facts.versions:
+        yield "Versions", " · ".join(f"{clean(k)} {clean(v)}" for k, v in facts.versions.items())
+    for one in facts.passes:
+        file = "" if one.file is None else f" ({clean(one.file)})"
+        wall = "" if one.wall_ns is None else f": {format_ns(one.wall_ns)}"
+        slow = "" if one.dilation is None else f", {one.dilation:.2f}x the unprofiled time"
+        slow = ", unprofiled" if one.dilation == 1 else slow
+        yield "Pass", f"{clean(one.name)}{file}{wall}{slow}"
 
 
 def _time(result: Analysis) -> str:

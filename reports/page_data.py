@@ -9,11 +9,23 @@ import numpy as np
 
 from tracekit.reports.answer import answer, made
 from tracekit.reports.json_report import as_contract, encodable
+from tracekit.reports.names import readable_names
 from tracekit.reports.page_columns import encoded, zigzag
 from tracekit.reports.palette import CAUSE_COLOR_OF, CAUSE_LABEL_OF, COLOR_OF, LABEL_OF
 
 if TYPE_CHECKING:
-    from tracekit.report_results import Band, Report, RunReport, Timeline, TimelineCalls
+    from collections.abc import Sequence
+
+    from tracekit.report_results import (
+        Band,
+        KernelKind,
+        KindTime,
+        Report,
+        RooflinePoint,
+        RunReport,
+        Timeline,
+        TimelineCalls,
+    )
 
 BLOCK_ID: Final = "tracekit-data"
 """The `id` of the element that holds the data block."""
@@ -62,22 +74,44 @@ def data_block(report: Report, version: str) -> dict[str, Any]:
 
 
 def _run(run: RunReport) -> dict[str, Any]:
+    short = _short_names(run)
     return {
         "label": run.label,
         "sentences": answer(run.analysis),
-        "made": [{"label": label, "text": text} for label, text in made(run.analysis)],
+        "made": [{"label": label, "text": text} for label, text in made(run.analysis, run.facts)],
         "analysis": as_contract(run.analysis),
-        "kernels": msgspec.to_builtins(run.kernels),
+        "kernels": _named(run.kernels, short),
         "kernels_total": run.kernels_total,
         "modules": msgspec.to_builtins(run.modules),
         "modules_total": run.modules_total,
-        "roofline_points": msgspec.to_builtins(run.roofline_points),
+        "roofline_points": _named(run.roofline_points, short),
         "roofline_points_total": run.roofline_points_total,
-        "timeline": None if run.timeline is None else _timeline(run.timeline),
+        "timeline": None if run.timeline is None else _timeline(run.timeline, short),
     }
 
 
-def _timeline(drawn: Timeline) -> dict[str, Any]:
+def _short_names(run: RunReport) -> dict[str, str]:
+    """Return a readable name for each name of a run, with what differs where two are alike."""
+    kinds = () if run.timeline is None else run.timeline.kinds
+    named = (*kinds, *run.kernels, *run.roofline_points)
+    names = list(dict.fromkeys(row.name for row in named if row.name is not None))
+    return dict(zip(names, readable_names(names), strict=True))
+
+
+def _named(
+    rows: Sequence[KernelKind | KindTime | RooflinePoint], short: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return rows with a readable name beside each name."""
+    named = []
+    for row in rows:
+        name = row.name
+        fields: dict[str, Any] = msgspec.to_builtins(row)
+        fields.pop("name")
+        named.append({"name": name, "short": None if name is None else short[name], **fields})
+    return named
+
+
+def _timeline(drawn: Timeline, short: dict[str, str]) -> dict[str, Any]:
     origin_ns, gaps = drawn.origin_ns, drawn.gaps
     start = np.diff(drawn.start_ns, prepend=drawn.start_ns[:1])
     first = [lane.first for lane in drawn.lanes]
@@ -94,7 +128,7 @@ def _timeline(drawn: Timeline) -> dict[str, Any]:
             "place": encoded(drawn.place),
             "step": encoded(drawn.band + 1),
         },
-        "kinds": msgspec.to_builtins(drawn.kinds),
+        "kinds": _named(drawn.kinds, short),
         "places": msgspec.to_builtins(drawn.places),
         "steps": [_band(band, origin_ns) for band in drawn.bands],
         "gaps": {

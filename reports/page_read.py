@@ -52,8 +52,8 @@ def read_report(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise InputError(f"{path}: cannot be read ({reason.lower()})") from error
+        reason = getattr(error, "strerror", None) or "no text in UTF-8"
+        raise InputError(f"{path}: cannot be read ({reason[:1].lower()}{reason[1:]})") from error
     finder = _BlockFinder()
     finder.feed(text)
     finder.close()
@@ -81,12 +81,12 @@ def timeline_columns(timeline: dict[str, Any]) -> TimelineColumns:
         A column is damaged.
     """
     origin_ns = int(timeline["origin_ns"])
-    columns, lanes = timeline["columns"], timeline["lanes"]
-    dur_ns = decoded(columns["dur"])
-    rows = [lane["rows"] for lane in lanes]
+    columns = _decoded(timeline["columns"])
+    rows = [lane["rows"] for lane in timeline["lanes"]]
+    dur_ns = columns["dur"]
     if sum(rows) != len(dur_ns):
         raise InputError(f"the lanes of a timeline hold {sum(rows):,} rows, not {len(dur_ns):,}")
-    start_ns = _summed(decoded(columns["start"]))
+    start_ns = _summed(columns["start"])
     # Each lane begins anew at the origin.
     first = np.cumsum([0, *rows[:-1]]).astype(np.int64)[: len(rows)]
     before = np.append(0, start_ns)[first]
@@ -95,39 +95,47 @@ def timeline_columns(timeline: dict[str, Any]) -> TimelineColumns:
         start_ns=start_ns,
         dur_ns=dur_ns,
         lane=np.repeat(np.arange(len(rows)), rows),
-        kind=decoded(columns["kind"]),
-        place=decoded(columns["place"]),
-        step=decoded(columns["step"]) - 1,
-        gaps=_gaps(timeline["gaps"], start_ns, start_ns + dur_ns),
-        attention=_attention(timeline["attention"], origin_ns),
+        kind=columns["kind"],
+        place=columns["place"],
+        step=columns["step"] - 1,
+        gaps=_gaps(_decoded(timeline["gaps"]), start_ns, start_ns + dur_ns),
+        attention=_attention(_decoded(timeline["attention"]), origin_ns),
     )
 
 
-def _gaps(gaps: dict[str, Any], start_ns: Column, end_ns: Column) -> dict[str, Column]:
-    before = _summed(decoded(gaps["before"]))
-    after = before + unzigzag(decoded(gaps["after"]))
+def _decoded(columns: dict[str, Any]) -> dict[str, Column]:
+    """Return columns of one table, all of one length."""
+    table = {name: decoded(column) for name, column in columns.items()}
+    if len({len(column) for column in table.values()}) > 1:
+        raise InputError(f"the columns {', '.join(table)} are of different lengths")
+    return table
+
+
+def _gaps(gaps: dict[str, Column], start_ns: Column, end_ns: Column) -> dict[str, Column]:
+    before = _summed(gaps["before"])
+    after = before + unzigzag(gaps["after"])
     for rows in (before, after):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(start_ns)):
             raise InputError("a gap lies beside a row that the timeline does not hold")
     return {
-        "device": decoded(gaps["device"]) - 1,
+        "device": gaps["device"] - 1,
         "start_ns": end_ns[before],
         "dur_ns": start_ns[after] - end_ns[before],
         "before": before,
         "after": after,
-        "cause": decoded(gaps["cause"]),
+        "cause": gaps["cause"],
     }
 
 
-def _attention(calls: dict[str, Any], origin_ns: int) -> dict[str, Column]:
+def _attention(calls: dict[str, Column], origin_ns: int) -> dict[str, Column]:
     return {
-        "start_ns": _summed(decoded(calls["start"])) + origin_ns,
-        "dur_ns": decoded(calls["dur"]),
-        "time_ns": decoded(calls["time"]),
-        "query_length": decoded(calls["query_length"]),
-        "key_length": decoded(calls["key_length"]),
-        "axis": decoded(calls["axis"]) - 1,
-        "kind": decoded(calls["kind"]) - 1,
+        "start_ns": _summed(calls["start"]) + origin_ns,
+        "dur_ns": calls["dur"],
+        "time_ns": calls["time"],
+        "query_length": calls["query_length"],
+        "key_length": calls["key_length"],
+        "axis": calls["axis"] - 1,
+        "kind": calls["kind"] - 1,
     }
 
 

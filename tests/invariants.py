@@ -43,7 +43,7 @@ def check_all(trace: Trace) -> Analysis:
     """Run a trace through everything and check each part; return the analysis."""
     check_trace(trace)
     table = classify(link(trace))
-    result = analyze_table(table)
+    result, _ = analyze_table(table)
     check_result(table, result)
     check_reports(result)
     check_kernels(table)

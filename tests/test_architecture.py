@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.analysis",
         "tracekit.api",
         "tracekit.runfolder",
+        "tracekit.runrecord",
         "tracekit.results",
         "tracekit.report_results",
         "tracekit.reports",

@@ -49,6 +49,8 @@ def test_nothing_generic_is_installed(installed: Path) -> None:
         "tracekit/py.typed",
         "tracekit/schemas/analysis-1.schema.json",
         "tracekit/reports/__init__.py",
+        "tracekit/reports/page/report.html.j2",
+        "tracekit/schemas/report-1.schema.json",
         "tracekit/collectors/__init__.py",
     } <= held
 

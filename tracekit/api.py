@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
-from tracekit.analysis.analyze import analyze_table, combine
+from tracekit.analysis.analyze import Parts, analyze_table, combine
 from tracekit.analysis.corrected import RunBeside
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
@@ -118,7 +118,7 @@ def analyze(
     wishes = wishes_for(list_all, peaks, ncu)
     with _keeper(cache) as keeper:
         file = _only_file(fspath(path))
-        return _analyze(file, _table(file, options, keeper), options, keeper, wishes)
+        return _analyze(file, _table(file, options, keeper), options, keeper, wishes)[0]
 
 
 def analyze_all(
@@ -144,7 +144,7 @@ def analyze_all(
     """
     wishes = wishes_for(list_all, peaks, ncu)
     analyses, unreadable = each_analysis(
-        paths, options, cache, wishes, lambda _file, _table, analysis: analysis
+        paths, options, cache, wishes, lambda _file, _table, analysis, _parts: analysis
     )
     is_alone = len(analyses) + len(unreadable) == 1
     return analyses[0] if is_alone else combine(analyses, unreadable)
@@ -155,7 +155,7 @@ def each_analysis(
     options: LoadOptions | None,
     cache: bool | Later,
     wishes: Wishes,
-    take: Callable[[TraceFile, KernelTable, Analysis], Taken],
+    take: Callable[[TraceFile, KernelTable, Analysis, Parts], Taken],
 ) -> tuple[list[Taken], list[UnreadableInput]]:
     """Return what `take` makes of each trace behind some paths, and the inputs that fail.
 
@@ -181,8 +181,8 @@ def each_analysis(
             for file in files:
                 try:
                     table = _table(file, options, keeper)
-                    analysis = _analyze(file, table, options, keeper, wishes)
-                    taken.append(take(file, table, analysis))
+                    analysis, parts = _analyze(file, table, options, keeper, wishes)
+                    taken.append(take(file, table, analysis, parts))
                 except InputError as error:
                     give_up(file.path, error)
     if not taken:
@@ -236,7 +236,7 @@ def _analyze(
     options: LoadOptions | None,
     keeper: Later | None,
     wishes: Wishes,
-) -> Analysis:
+) -> tuple[Analysis, Parts]:
     run = _beside(file, table, options, keeper)
     counted = wishes.counted
     path = beside(file, COUNTERS)

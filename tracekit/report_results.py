@@ -184,11 +184,35 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class PassFacts:
+    """One pass of a run: the file it wrote, its wall time, and how much the profiler slowed it."""
+
+    name: str
+    file: str | None
+    wall_ns: int | None
+    dilation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """How a run folder was recorded, as its manifest says; null and empty where it does not."""
+
+    created: str | None
+    model: str | None
+    attention: str | None
+    dtype: str | None
+    seed: int | None
+    peak_memory_bytes: int | None
+    versions: dict[str, str]
+    passes: tuple[PassFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """One run of a report: its analysis, and what the page shows beyond it.
 
     `kernels`, `modules` and `roofline_points` list those of most time first; the totals count all.
-    `timeline` is null where the file holds no row.
+    `timeline` is null where the file holds no row, `facts` outside of run folders.
     """
 
     analysis: Analysis
@@ -199,6 +223,7 @@ class RunReport:
     roofline_points: tuple[RooflinePoint, ...]
     roofline_points_total: int
     timeline: Timeline | None
+    facts: RunFacts | None = None
     label: str = ""
 
 

@@ -9,6 +9,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracekit.analysis.analyze import Parts
+from tracekit.analysis.run_facts import run_facts
 from tracekit.analysis.run_report import run_report
 from tracekit.api import each_analysis, wishes_for
 from tracekit.classifying.table import KernelTable
@@ -17,6 +19,7 @@ from tracekit.report_results import Report, RunReport
 from tracekit.reports.page_render import render_page
 from tracekit.results import Analysis
 from tracekit.runfolder import TraceFile
+from tracekit.runrecord import read_manifest
 
 if TYPE_CHECKING:
     from tracekit.caching.cache import Later
@@ -67,8 +70,9 @@ def build_report(
     """Return what a page on these inputs shows; all is as for `report`."""
     given = [paths] if isinstance(paths, str | PathLike) else list(paths)
 
-    def take(file: TraceFile, table: KernelTable, analysis: Analysis) -> _Found:
-        return file, run_report(table, analysis, peaks)
+    def take(file: TraceFile, table: KernelTable, analysis: Analysis, parts: Parts) -> _Found:
+        shown = run_report(table, analysis, parts, peaks)
+        return file, replace(shown, facts=run_facts(read_manifest(file)))
 
     found, unreadable = each_analysis(given, options, cache, wishes_for(False, peaks, ncu), take)
     labels = run_labels([(file, run.analysis.trace.rank) for file, run in found])

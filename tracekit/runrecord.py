@@ -103,6 +103,11 @@ def read_run_record(file: TraceFile) -> RunRecord:
     return RunRecord(manifest, timings, tuple(warnings))
 
 
+def read_manifest(file: TraceFile) -> dict[str, Any] | None:
+    """Return what `run.json` beside a trace holds, null where there is none that can be used."""
+    return None if beside(file, MANIFEST) is None else _read(file, MANIFEST, RUN_SCHEMA, [])
+
+
 def _read(file: TraceFile, name: str, schema: str, warnings: list[str]) -> dict[str, Any] | None:
     import msgspec
 

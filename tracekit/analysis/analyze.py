@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tracekit.analysis.advice import advice
@@ -16,12 +16,12 @@ from tracekit.analysis.breakdown import (
     top_kernels,
     total_time,
 )
-from tracekit.analysis.call_table import call_table
+from tracekit.analysis.call_table import CallTable, call_table
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
 from tracekit.analysis.device_peaks import peaks_of, with_override
 from tracekit.analysis.estimated import ESTIMATED_SCALE, estimated_times
 from tracekit.analysis.fused_attention import FusedCalls, fused_calls
-from tracekit.analysis.idle import LISTED_GAPS, idle_pieces, idle_time
+from tracekit.analysis.idle import LISTED_GAPS, IdlePieces, idle_pieces, idle_time
 from tracekit.analysis.overlap import overlaps
 from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
@@ -51,6 +51,14 @@ from tracekit.units import share_of
 _TOP_KERNELS = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an analysis is made from and a report draws as well."""
+
+    idle: IdlePieces
+    calls: CallTable
+
+
 def analyze_table(
     table: KernelTable,
     *,
@@ -58,8 +66,8 @@ def analyze_table(
     list_all: bool = False,
     peaks: Mapping[str, float] | None = None,
     counted: Sequence[CountedLaunch] | None = None,
-) -> Analysis:
-    """Return everything that is known of one classified trace.
+) -> tuple[Analysis, Parts]:
+    """Return everything that is known of one classified trace, and what it was made from.
 
     `beside` is what its run folder holds beside it, null outside of one; `list_all` lists every
     gap and attention call instead of the largest; `peaks` stand for those of the device (as
@@ -77,11 +85,13 @@ def analyze_table(
     roof = roofline(table, trace.device_name, peaks or {})
     known = with_override(peaks_of(trace.device_name), peaks or {})
     fused = fused_calls(table.dur_ns, calls, known)
-    idle, corrected, bounds = _idle(table, correction.corrected, beside is None, limit, fused)
+    found, idle, corrected, bounds = _idle(
+        table, correction.corrected, beside is None, limit, fused
+    )
     attention = attention_times(table, calls, None if list_all else LISTED_CALLS, roof)
     if counted is not None and trace.basis == "gpu":
         attention = replace(attention, cache=attention_cache(table, counted))
-    return Analysis(
+    analysis = Analysis(
         trace=replace(trace, warnings=(*trace.warnings, *correction.warnings, *warnings)),
         time=total_time(devices),
         devices=devices,
@@ -98,6 +108,7 @@ def analyze_table(
         advice=advice(bounds, idle, corrected),
         left_out=(*_left_out(table), *correction.left_out),
     )
+    return analysis, Parts(found, calls)
 
 
 def _idle(
@@ -106,15 +117,17 @@ def _idle(
     is_alone: bool,
     limit: int | None,
     fused: FusedCalls | None,
-) -> tuple[IdleResult, Corrected | None, tuple[WhatIf, ...]]:
-    """Return idle time as it is, without the profiler, and what removing a cause would give.
+) -> tuple[IdlePieces, IdleResult, Corrected | None, tuple[WhatIf, ...]]:
+    """Return idle time piece by piece, its sums as it is and without the profiler, and bounds.
 
-    Only the work of a single device is paced anew. What nothing was measured of is estimated if the
-    trace is alone, not where a run folder lacks its times.
+    Bounds say what removing a cause would give. Only the work of a single device is paced anew.
+    What nothing was measured of is estimated if the trace is alone, not where a run folder lacks
+    its times.
     """
     pace = pace_of_one_device(table, COSTS)
     if pace is None:
-        return idle_time(table, idle_pieces(table), limit), measured, ()
+        found = idle_pieces(table)
+        return found, idle_time(table, found, limit), measured, ()
     found = idle_pieces(table, int(pace.host.time_ns[0]))
     scale, corrected = 0.0, measured
     if measured is not None:
@@ -123,7 +136,8 @@ def _idle(
     elif is_alone:
         corrected = estimated_times(table, pace, found, limit)
         scale = 0.0 if corrected is None else ESTIMATED_SCALE
-    return idle_time(table, found, limit), corrected, what_if(table, pace, scale, fused)
+    bounds = what_if(table, pace, scale, fused)
+    return found, idle_time(table, found, limit), corrected, bounds
 
 
 def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:

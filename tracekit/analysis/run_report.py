@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tracekit.analysis.call_table import call_table
-from tracekit.analysis.kernel_kinds import kernel_kinds, kind_times, module_times
+from tracekit.analysis.analyze import Parts
+from tracekit.analysis.kernel_sums import kernel_kinds, kind_times, module_times
 from tracekit.analysis.roofline_points import roofline_points
 from tracekit.analysis.timeline import timeline
 from tracekit.classifying.table import KernelTable
@@ -21,11 +21,12 @@ MOST_POINTS: Final = 500
 def run_report(
     table: KernelTable,
     analysis: Analysis,
+    parts: Parts,
     peaks: Mapping[str, float] | None = None,
 ) -> RunReport:
     """Return what a report shows of one trace; what it is called depends on the others.
 
-    `analysis` is that of the table; `peaks` stand for those of the device, as in the analysis.
+    `analysis` and `parts` are those of the table; `peaks` stand for those of the device, as there.
     """
     kinds = kernel_kinds(table)
     modules, modules_total = module_times(table, MOST_MODULES)
@@ -40,5 +41,5 @@ def run_report(
         modules_total=modules_total,
         roofline_points=points,
         roofline_points_total=points_total,
-        timeline=timeline(table, kinds, call_table(table)),
+        timeline=timeline(table, kinds, parts.idle, parts.calls),
     )

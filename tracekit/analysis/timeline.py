@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 
 from tracekit.analysis.call_table import CallTable
-from tracekit.analysis.causes import CAUSES, cut_by_cause, find_gaps, sums
-from tracekit.analysis.kernel_kinds import Kinds
+from tracekit.analysis.causes import CAUSES, sums
+from tracekit.analysis.idle import IdlePieces
+from tracekit.analysis.kernel_sums import Kinds
 from tracekit.classifying.table import KernelTable
 from tracekit.linking.codes import distinct_rows
 from tracekit.report_results import Band, Lane, Place, Timeline, TimelineCalls, TimelineGaps
@@ -19,8 +20,10 @@ _STRAY_ROWS: Final = 8
 where steps meet."""
 
 
-def timeline(table: KernelTable, kinds: Kinds, calls: CallTable) -> Timeline | None:
-    """Return the timeline of a table, null where it has no row."""
+def timeline(
+    table: KernelTable, kinds: Kinds, idle: IdlePieces, calls: CallTable
+) -> Timeline | None:
+    """Return the timeline of a table with its idle time and calls, null where it has no row."""
     if not len(table):
         return None
     order, lanes = _lanes(table)
@@ -40,7 +43,7 @@ def timeline(table: KernelTable, kinds: Kinds, calls: CallTable) -> Timeline | N
         kinds=kinds.kinds,
         places=places,
         bands=bands,
-        gaps=_gaps(table, order),
+        gaps=_gaps(table, idle.without_lead(), order),
         attention=_calls(table, calls),
     )
 
@@ -125,10 +128,10 @@ def _bands(table: KernelTable) -> tuple[tuple[Band, ...], IntArray]:
     return tuple(bands), of_row
 
 
-def _gaps(table: KernelTable, order: IntArray) -> TimelineGaps:
+def _gaps(table: KernelTable, idle: IdlePieces, order: IntArray) -> TimelineGaps:
     """Return the gaps of all devices, where `order` has the rows of the table lane by lane."""
-    gaps = find_gaps(table)
-    cause = sums(cut_by_cause(table, gaps), len(gaps)).argmax(axis=1)
+    gaps = idle.gaps
+    cause = sums(idle.pieces, len(gaps)).argmax(axis=1)
     place = np.empty(len(table), np.int64)
     place[order] = np.arange(len(table))
     by_start = np.argsort(gaps.start_ns, kind="stable")
