@@ -286,12 +286,43 @@ def test_a_click_tells_all_of_a_kernel_and_a_gap(page: Opened, video: Path) -> N
     page.page.keyboard.press("ArrowDown")
     assert page.js(f"{TIMELINE}.selected.line.kind") == "gaps"
     gap = page.js(f"{TIMELINE}.selected.row")
-    after = timeline["kinds"][columns.kind[columns.gaps["after"][gap]]]["name"]
+    after = timeline["kinds"][columns.kind[columns.gaps["after"][gap]]]["short"]
     text = page.page.locator(".timeline-details").inner_text()
     assert format_ns(int(columns.gaps["dur_ns"][gap])) in text
-    assert after[:20] in text
+    assert after in text
     page.page.keyboard.press("Escape")
     assert page.page.locator(".timeline-details").inner_text() == ""
+
+
+def test_rows_of_tables_lead_to_their_place_in_the_timeline(page: Opened, video: Path) -> None:
+    run = read_report(video)["runs"][0]
+    columns = timeline_columns(run["timeline"])
+    selected = f"[{TIMELINE}.selected.line.kind, {TIMELINE}.selected.row]"
+
+    page.page.locator("#kernels .more").nth(3).click()
+    page.page.get_by_role("button", name="Show the longest in the timeline").click()
+    longest = max(np.flatnonzero(columns.kind == 3), key=lambda row: columns.dur_ns[row])
+    assert page.js(selected) == ["lane", longest]
+    low, high = page.js(VIEW)
+    start = int(columns.start_ns[longest]) - int(run["timeline"]["origin_ns"])
+    assert low <= start < start + columns.dur_ns[longest] <= high
+    assert page.js("document.activeElement.className") == "timeline-stage"
+
+    page.page.locator("#idle summary").click()
+    gap = max(run["analysis"]["idle"]["gaps"], key=lambda row: row["time_ns"])
+    page.page.locator("#idle details .more").first.click()
+    page.page.get_by_role("button", name="Show in the timeline").click()
+    kind, row = page.js(selected)
+    assert kind == "gaps"
+    assert columns.gaps["start_ns"][row] == gap["start_ns"]
+
+    page.page.locator("#attention summary").click()
+    call = max(run["analysis"]["attention"]["calls"], key=lambda row: row["time_ns"])
+    page.page.locator("#attention details .more").first.click()
+    page.page.locator("#attention").get_by_role("button", name="Show in the timeline").click()
+    kind, row = page.js(selected)
+    assert kind == "attention"
+    assert columns.attention["start_ns"][row] == call["start_ns"]
 
 
 def test_a_category_is_highlighted(page: Opened) -> None:

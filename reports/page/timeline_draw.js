@@ -86,16 +86,19 @@ function paintIntervals(context, track, view, box, look) {
 }
 
 /** @param {string} text @param {number} most characters, the end gives way */
-const cut = (text, most) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
+const cut = (text, most) => (text.length <= most ? text : `${text.slice(0, Math.max(0, most - 1))}…`);
 
 /** Write a text into a box if there is room for some of it.
  * @param {CanvasRenderingContext2D} context @param {string} text @param {number} left @param {number} width
  * @param {{y: number, height: number}} box @param {string} ink */
 function label(context, text, left, width, box, ink) {
-  const letters = Math.floor((width - 8) / 6.2);
-  if (letters < 3) return;
+  const room = width - 8;
+  let written = cut(text, Math.floor(room / 5));
+  const wide = context.measureText(written).width;
+  if (wide > room) written = cut(text, Math.floor((written.length * room) / wide));
+  if (written.length < Math.min(3, text.length)) return;
   context.fillStyle = ink;
-  context.fillText(cut(text, letters), left + 4, box.y + box.height / 2, width - 6);
+  context.fillText(written, left + 4, box.y + box.height / 2, room + 4);
 }
 
 /** @param {number} spanNs @param {number} most ticks @returns {number} ns between ticks: 1, 2 or 5 times a power of ten */
@@ -105,9 +108,9 @@ function tickStep(spanNs, most) {
   return [1, 2, 5, 10].map((times) => times * power).find((step) => step >= least) ?? 10 * power;
 }
 
-/** @param {number} timeNs @param {number} stepNs between ticks: tells unit and decimals */
-function tickLabel(timeNs, stepNs) {
-  const [size, unit] = stepNs >= 1e8 ? [1e9, "s"] : stepNs >= 1e5 ? [1e6, "ms"] : stepNs >= 100 ? [1e3, "µs"] : [1, "ns"];
+/** @param {number} timeNs @param {number} stepNs between ticks: tells the decimals @param {number} mostNs of all ticks */
+function tickLabel(timeNs, stepNs, mostNs) {
+  const [size, unit] = stepNs >= 1e8 && mostNs >= 1e9 ? [1e9, "s"] : stepNs >= 1e4 && mostNs >= 1e6 ? [1e6, "ms"] : stepNs >= 10 ? [1e3, "µs"] : [1, "ns"];
   const decimals = Math.max(0, -Math.floor(Math.log10(stepNs / size) + 1e-9));
   return `${(timeNs / size).toLocaleString("en-US", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })} ${unit}`;
 }
@@ -123,7 +126,9 @@ function paintRuler(context, view, box, theme) {
     context.fillStyle = theme.line;
     context.fillRect(x, box.y, 1, box.bottom - box.y);
     context.fillStyle = theme.soft;
-    context.fillText(tickLabel(time, step), x + 4, box.y + box.height / 2);
+    const text = tickLabel(time, step, view.to);
+    if (x + 4 + context.measureText(text).width > box.width) continue;
+    context.fillText(text, x + 4, box.y + box.height / 2);
   }
 }
 

@@ -201,10 +201,10 @@ function describeInterval(timeline, { line, row }) {
 const evidenceOf = (row) => (row.confidence == null ? row.evidence : `${row.evidence}, confidence ${row.confidence.toFixed(2)}`);
 
 function hint() {
-  return el(
-    "p", { class: "muted timeline-help", id: "timeline-help" },
-    "Drag to pan, pinch or ", el("kbd", null, "Ctrl"), " + wheel to zoom (after a click the wheel alone), click an activity for its details. Keys: ",
+  const keys = el(
+    "span", { class: "keys" }, " ", el("kbd", null, "Ctrl"), " + wheel zooms (after a click the wheel alone). Keys: ",
     el("kbd", null, "←"), " ", el("kbd", null, "→"), " pan, ", el("kbd", null, "+"), " ", el("kbd", null, "−"), " zoom, ", el("kbd", null, "0"), " all, ",
     el("kbd", null, ","), " ", el("kbd", null, "."), " previous and next activity, ", el("kbd", null, "↑"), " ", el("kbd", null, "↓"), " other lines.",
   );
+  return el("p", { class: "muted timeline-help", id: "timeline-help" }, "Drag to pan, pinch or double-click to zoom, click an activity for its details.", keys);
 }
