@@ -1,7 +1,7 @@
 // Puts the page together: reads the data block, draws the sections of a run, switches theme and run.
 
 const SECTIONS = [
-  ["answer", "The answer"], ["compare", "Side by side"], ["categories", "Categories"], ["timeline", "Timeline"], ["stages", "Stages"],
+  ["compare", "Side by side"], ["answer", "The answer"], ["categories", "Categories"], ["timeline", "Timeline"], ["stages", "Stages"],
   ["lengths", "Sequence lengths"], ["attention", "Attention"], ["idle", "Idle time"], ["advice", "What to do"],
   ["roofline", "Roofline"], ["kernels", "Kernels"], ["modules", "Modules"], ["made", "How it was made"],
 ];

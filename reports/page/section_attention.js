@@ -6,7 +6,7 @@ function lengthsSection(data, run, charts) {
   const ratio = attention.length_ratio;
   const known = attention.sequence_lengths.filter((/** @type {any} */ row) => row.query_length != null);
   if (!known.length) {
-    return section("lengths", "Sequence lengths", muted(attention.calls_total
+    return section("lengths", "Sequence lengths", muted(attention.calls_total || attention.by_axis.some((/** @type {any} */ row) => row.kernels > 0)
       ? "The trace does not tell the sequence lengths of its attention calls; record it with record_shapes=True."
       : "This trace holds no attention call, so there are no sequence lengths."));
   }

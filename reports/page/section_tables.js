@@ -14,7 +14,7 @@ function kernelsSection(data, run) {
     table(kernels, [
       { label: "Name", value: (row) => row.short ?? row.name ?? "", cell: (row) => nameOf(row.short ?? row.name, 54) },
       { label: "Category", value: (row) => of.get(row.category)?.label, cell: (row) => tag(of.get(row.category)?.color, of.get(row.category)?.label ?? row.category) },
-      { label: "Decided by", value: (row) => row.evidence, cell: evidenceOf, minor: true },
+      { label: "Decided by", value: (row) => row.evidence, cell: (row) => el("span", { class: "tag" }, row.evidence, row.confidence == null ? "" : ` ${row.confidence.toFixed(2)}`), minor: true, hint: "The evidence, with its confidence where it is not direct" },
       { label: "Calls", ...countColumn((row) => row.calls), minor: true },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
       { label: "Share", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_ns / most, of.get(row.category)?.color) },

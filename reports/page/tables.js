@@ -152,6 +152,7 @@ class DataTable {
       },
     });
     cells[0].prepend(button);
+    cells[0].classList.add("opens");
     return [line];
   }
 }
