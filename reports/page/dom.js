@@ -51,11 +51,15 @@ function middle(text, most) {
   return `${letters.slice(0, most - 1 - tail).join("").trimEnd()}…${letters.slice(letters.length - tail).join("")}`;
 }
 
+const MOST_IN_A_CELL = 90;
+const phone = matchMedia("(max-width: 560px)");
+
 /** A name out of a trace, isolated from the direction of the text around it.
  * @param {string | null | undefined} text @param {number} [most] characters */
 function nameOf(text, most = 60) {
   const whole = clean(text);
-  const shown = middle(whole, most);
+  const room = phone.matches && most <= MOST_IN_A_CELL ? Math.max(14, Math.round(0.3 * most)) : most;
+  const shown = middle(whole, room);
   const title = shown === whole ? null : middle(whole, 400);
   return el("bdi", { class: text == null ? "name none" : "name", title }, shown);
 }

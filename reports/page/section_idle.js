@@ -64,7 +64,7 @@ function blameTable(data, rows, whole, where) {
   if (!rows.length) return muted("Nothing tells what the host did meanwhile, so nobody is to blame.");
   const hasOps = rows.some((row) => row.op != null);
   return table(rows, [
-    { label: "Idle during", value: (row) => culprit(row, hasOps), cell: (row) => nameOf(culprit(row, hasOps), 70) },
+    { label: "Idle during", value: (row) => culprit(row, hasOps), cell: (row) => nameOf(culprit(row, hasOps), 58) },
     { label: "Cause", value: (row) => row.cause, cell: (row) => causeCell(data, row.cause) },
     { label: "Stage", value: (row) => row.stage ?? "", cell: (row) => (row.stage == null ? MISSING : nameOf(row.stage, 28)), minor: true },
     { label: "Idle", ...timeColumn((row) => row.time_ns) },

@@ -45,7 +45,7 @@ function modulesSection(data, run) {
   return section(
     "modules", "Modules",
     table(modules, [
-      { label: "Module", value: (row) => row.module ?? "", cell: (row) => (row.module == null ? el("span", { class: "soft" }, "no module known") : nameOf(row.module, 64)) },
+      { label: "Module", value: (row) => row.module ?? "", cell: (row) => (row.module == null ? el("span", { class: "soft" }, "no module known") : nameOf(row.module, 90)) },
       { label: "Categories", value: (row) => row.time_ns, cell: (row) => stackedBar(categoryParts(data.categories, row.categories), { whole: row.time_ns || 1, scale: row.time_ns || 1, of: "Categories" }), minor: true },
       { label: "Activities", ...countColumn((row) => row.kernels), minor: true },
       { label: "Time", ...timeColumn((row) => row.time_ns) },
