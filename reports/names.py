@@ -45,7 +45,9 @@ def clean(text: str | None) -> str:
     """
     if text is None:
         return UNNAMED
-    return "".join(map(_printable, " ".join(text.split()))) or UNNAMED
+    line = " ".join(text.split())
+    # Nearly all names are printable, and some are long.
+    return (line if line.isprintable() else "".join(map(_printable, line))) or UNNAMED
 
 
 def readable_name(name: str | None) -> str:

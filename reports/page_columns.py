@@ -25,33 +25,26 @@ ENCODING: Final = "leb128+deflate+base64"
 """Unsigned LEB128 (7 bits a byte, lowest first), in zlib's format, in base64."""
 _LEVEL: Final = 6
 _MOST_BYTES: Final = 10
-_MOST_EXPANSION: Final = 1100
-"""Deflate expands to at most 1,032 times its size."""
+"""Bytes of the longest varint of 64 bits."""
+_MOST: Final = 2**63 - 1
 
 
-def encoded(values: Column) -> dict[str, Any]:
-    """Return a column of integers from 0 on, in order, as an object of the data block.
+def encoded(values: Column, *, signed: bool = False) -> dict[str, Any]:
+    """Return a column of integers, in order, as an object of the data block.
 
-    Raises `ValueError` for a value below 0.
+    `signed` integers are written in zigzag: 0, -1, 1, -2 as 0, 1, 2, 3. Raises `ValueError` for a
+    value below 0 in a column that is not.
     """
-    if len(values) and int(values.min()) < 0:
-        raise ValueError("only integers from 0 on can be encoded")
-    data = base64.b64encode(zlib.compress(_varints(values.astype(np.uint64)), _LEVEL))
+    values = values.astype(np.int64)
+    if not signed and len(values) and int(values.min()) < 0:
+        raise ValueError("only integers from 0 on can be encoded, unless they are signed")
+    whole = ((values << 1) ^ (values >> 63) if signed else values).view(np.uint64)
+    data = base64.b64encode(zlib.compress(_varints(whole), _LEVEL))
     return {"encoding": ENCODING, "rows": len(values), "data": data.decode("ascii")}
 
 
-def zigzag(values: Column) -> Column:
-    """Return integers from 0 on in place of signed ones: 0, -1, 1, -2 become 0, 1, 2, 3."""
-    return (values << 1) ^ (values >> 63)
-
-
-def unzigzag(values: Column) -> Column:
-    """Return the signed integers that `zigzag` was given."""
-    return (values >> 1) ^ -(values & 1)
-
-
-def decoded(column: dict[str, Any]) -> Column:
-    """Return the integers of a column of the data block.
+def decoded(column: dict[str, Any], *, signed: bool = False) -> Column:
+    """Return the integers of a column of the data block, `signed` ones from zigzag.
 
     Raises
     ------
@@ -63,16 +56,21 @@ def decoded(column: dict[str, Any]) -> Column:
     rows, text = column.get("rows"), column.get("data")
     if not isinstance(rows, int) or rows < 0 or not isinstance(text, str):
         raise InputError("a column lacks its rows or its data")
+    inflate = zlib.decompressobj()
     try:
         packed = base64.b64decode(text, validate=True)
-        inflate = zlib.decompressobj()
+        # What would inflate to more than its rows can take is not inflated.
         data = inflate.decompress(packed, rows * _MOST_BYTES + 1)
     except (binascii.Error, ValueError, zlib.error) as error:
         raise InputError(f"a column is damaged ({error})") from error
     values = _from_varints(np.frombuffer(data, np.uint8))
-    if len(values) != rows or not (inflate.eof or not rows):
+    if len(values) != rows or not inflate.eof:
         raise InputError(f"a column holds {len(values):,} integers, not {rows:,}")
-    return values
+    if signed:
+        return (values >> np.uint64(1)).view(np.int64) ^ -(values & np.uint64(1)).view(np.int64)
+    if len(values) and int(values.max()) > _MOST:
+        raise InputError("a column is damaged (an integer has more than 63 bits)")
+    return values.view(np.int64)
 
 
 def _varints(values: npt.NDArray[np.uint64]) -> bytes:
@@ -93,23 +91,26 @@ def _varints(values: npt.NDArray[np.uint64]) -> bytes:
     return out.tobytes()
 
 
-def _from_varints(data: npt.NDArray[np.uint8]) -> Column:
+def _from_varints(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Return the integers of varints.
 
     Raises
     ------
     InputError
-        The last one is cut off, or one does not fit into 63 bits.
+        The last one is cut off, or one does not fit into 64 bits.
     """
     last = np.flatnonzero(data < 0x80)
     if len(data) and (not len(last) or last[-1] != len(data) - 1):
         raise InputError("a column is damaged (its last integer is cut off)")
     first = np.append(0, last[:-1] + 1) if len(last) else last
     size = last - first + 1
-    if len(size) and int(size.max()) > _MOST_BYTES - 1:
-        raise InputError("a column is damaged (an integer has more than 63 bits)")
-    values = np.zeros(len(last), np.int64)
-    for place in range(int(size.max()) if len(size) else 0):
+    longest = int(size.max(initial=0))
+    is_full = size == _MOST_BYTES
+    if longest > _MOST_BYTES or (data[last[is_full]] > 1).any():
+        raise InputError("a column is damaged (an integer has more than 64 bits)")
+    values = np.zeros(len(last), np.uint64)
+    for place in range(longest):
         has = size > place
-        values[has] |= (data[first[has] + place] & np.int64(0x7F)).astype(np.int64) << (7 * place)
+        bits = data[first[has] + place].astype(np.uint64) & np.uint64(0x7F)
+        values[has] |= bits << np.uint64(7 * place)
     return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from tracekit.reports.answer import answer, made
 from tracekit.reports.json_report import as_contract, encodable
 from tracekit.reports.names import readable_names
-from tracekit.reports.page_columns import encoded, zigzag
+from tracekit.reports.page_columns import encoded
 from tracekit.reports.palette import CAUSE_COLOR_OF, CAUSE_LABEL_OF, COLOR_OF, LABEL_OF
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tracekit.report_results import (
         Band,
+        Column,
         KernelKind,
         KindTime,
         Report,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
         Timeline,
         TimelineCalls,
     )
+
+    _Named: TypeAlias = KernelKind | KindTime | RooflinePoint
 
 BLOCK_ID: Final = "tracekit-data"
 """The `id` of the element that holds the data block."""
@@ -93,14 +96,12 @@ def _run(run: RunReport) -> dict[str, Any]:
 def _short_names(run: RunReport) -> dict[str, str]:
     """Return a readable name for each name of a run, with what differs where two are alike."""
     kinds = () if run.timeline is None else run.timeline.kinds
-    named = (*kinds, *run.kernels, *run.roofline_points)
+    named: tuple[_Named, ...] = (*kinds, *run.kernels, *run.roofline_points)
     names = list(dict.fromkeys(row.name for row in named if row.name is not None))
     return dict(zip(names, readable_names(names), strict=True))
 
 
-def _named(
-    rows: Sequence[KernelKind | KindTime | RooflinePoint], short: dict[str, str]
-) -> list[dict[str, Any]]:
+def _named(rows: Sequence[_Named], short: dict[str, str]) -> list[dict[str, Any]]:
     """Return rows with a readable name beside each name."""
     named = []
     for row in rows:
@@ -122,7 +123,7 @@ def _timeline(drawn: Timeline, short: dict[str, str]) -> dict[str, Any]:
         "rows": len(drawn),
         "lanes": msgspec.to_builtins(drawn.lanes),
         "columns": {
-            "start": encoded(zigzag(start)),
+            "start": encoded(start, signed=True),
             "dur": encoded(drawn.dur_ns),
             "kind": encoded(drawn.kind),
             "place": encoded(drawn.place),
@@ -133,8 +134,8 @@ def _timeline(drawn: Timeline, short: dict[str, str]) -> dict[str, Any]:
         "steps": [_band(band, origin_ns) for band in drawn.bands],
         "gaps": {
             "device": encoded(gaps.device + 1),
-            "before": encoded(_differences(gaps.before, 0)),
-            "after": encoded(zigzag(gaps.after - gaps.before)),
+            "before": _differences(gaps.before, 0),
+            "after": encoded(gaps.after - gaps.before, signed=True),
             "cause": encoded(gaps.cause),
         },
         "attention": _calls(drawn.attention, origin_ns),
@@ -152,7 +153,7 @@ def _band(band: Band, origin_ns: int) -> dict[str, Any]:
 
 def _calls(calls: TimelineCalls, origin_ns: int) -> dict[str, Any]:
     return {
-        "start": encoded(_differences(calls.start_ns, origin_ns)),
+        "start": _differences(calls.start_ns, origin_ns),
         "dur": encoded(calls.dur_ns),
         "time": encoded(calls.time_ns),
         "query_length": encoded(calls.query_length),
@@ -162,5 +163,5 @@ def _calls(calls: TimelineCalls, origin_ns: int) -> dict[str, Any]:
     }
 
 
-def _differences(values: np.ndarray[Any, Any], first: int) -> np.ndarray[Any, Any]:
-    return zigzag(np.diff(values, prepend=first))
+def _differences(values: Column, first: int) -> dict[str, Any]:
+    return encoded(np.diff(values, prepend=first), signed=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tracekit.errors import InputError
 from tracekit.report_results import SCHEMA
-from tracekit.reports.page_columns import decoded, unzigzag
+from tracekit.reports.page_columns import decoded
 from tracekit.reports.page_data import BLOCK_ID
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def timeline_columns(timeline: dict[str, Any]) -> TimelineColumns:
         A column is damaged.
     """
     origin_ns = int(timeline["origin_ns"])
-    columns = _decoded(timeline["columns"])
+    columns = _decoded(timeline["columns"], {"start"})
     rows = [lane["rows"] for lane in timeline["lanes"]]
     dur_ns = columns["dur"]
     if sum(rows) != len(dur_ns):
         raise InputError(f"the lanes of a timeline hold {sum(rows):,} rows, not {len(dur_ns):,}")
-    start_ns = _summed(columns["start"])
+    start_ns = np.cumsum(columns["start"])
     # Each lane begins anew at the origin.
     first = np.cumsum([0, *rows[:-1]]).astype(np.int64)[: len(rows)]
     before = np.append(0, start_ns)[first]
@@ -98,22 +98,22 @@ def timeline_columns(timeline: dict[str, Any]) -> TimelineColumns:
         kind=columns["kind"],
         place=columns["place"],
         step=columns["step"] - 1,
-        gaps=_gaps(_decoded(timeline["gaps"]), start_ns, start_ns + dur_ns),
-        attention=_attention(_decoded(timeline["attention"]), origin_ns),
+        gaps=_gaps(_decoded(timeline["gaps"], {"before", "after"}), start_ns, start_ns + dur_ns),
+        attention=_attention(_decoded(timeline["attention"], {"start"}), origin_ns),
     )
 
 
-def _decoded(columns: dict[str, Any]) -> dict[str, Column]:
+def _decoded(columns: dict[str, Any], signed: set[str]) -> dict[str, Column]:
     """Return columns of one table, all of one length."""
-    table = {name: decoded(column) for name, column in columns.items()}
+    table = {name: decoded(column, signed=name in signed) for name, column in columns.items()}
     if len({len(column) for column in table.values()}) > 1:
         raise InputError(f"the columns {', '.join(table)} are of different lengths")
     return table
 
 
 def _gaps(gaps: dict[str, Column], start_ns: Column, end_ns: Column) -> dict[str, Column]:
-    before = _summed(gaps["before"])
-    after = before + unzigzag(gaps["after"])
+    before = np.cumsum(gaps["before"])
+    after = before + gaps["after"]
     for rows in (before, after):
         if len(rows) and (int(rows.min()) < 0 or int(rows.max()) >= len(start_ns)):
             raise InputError("a gap lies beside a row that the timeline does not hold")
@@ -129,7 +129,7 @@ def _gaps(gaps: dict[str, Column], start_ns: Column, end_ns: Column) -> dict[str
 
 def _attention(calls: dict[str, Column], origin_ns: int) -> dict[str, Column]:
     return {
-        "start_ns": _summed(calls["start"]) + origin_ns,
+        "start_ns": np.cumsum(calls["start"]) + origin_ns,
         "dur_ns": calls["dur"],
         "time_ns": calls["time"],
         "query_length": calls["query_length"],
@@ -137,10 +137,6 @@ def _attention(calls: dict[str, Column], origin_ns: int) -> dict[str, Column]:
         "axis": calls["axis"] - 1,
         "kind": calls["kind"] - 1,
     }
-
-
-def _summed(differences: Column) -> Column:
-    return np.cumsum(unzigzag(differences))
 
 
 class _BlockFinder(HTMLParser):

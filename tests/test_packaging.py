@@ -62,6 +62,11 @@ def test_the_wheel_works_from_anywhere(installed: Path, tmp_path: Path) -> None:
         sys.executable, "-m", "tracekit", "analyze", trace, cwd=tmp_path, PYTHONPATH=str(installed)
     )
     assert "Linear" in out
+    run(
+        sys.executable, "-m", "tracekit", "report", trace, "-o", tmp_path / "report.html",
+        cwd=tmp_path, PYTHONPATH=str(installed),
+    )  # fmt: skip
+    assert "tracekit.report/1" in (tmp_path / "report.html").read_text()
     code = "import reports, tracekit.reports; print(reports.MINE, tracekit.__file__)"
     out = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{installed}")
     assert out == f"True {installed / 'tracekit' / '__init__.py'}\n"

@@ -113,6 +113,19 @@ def test_halves_of_surrogate_pairs_become_the_replacement_character() -> None:
     assert json.loads(embedded({"\ud800": ["a\udfffb", 1]})) == {"\ufffd": ["a\ufffdb", 1]}
 
 
+def test_names_with_half_a_surrogate_pair_are_counted(tmp_path: Path) -> None:
+    """No JSON parser reads them: the loader leaves these events out, and the page says so."""
+    b = TraceBuilder()
+    b.launched("kernel HALF", 0, 100, 50)
+    b.launched("whole", 10, 200, 50)
+    path = tmp_path / "t.json"
+    path.write_bytes(b.text().replace(b"HALF", b"\\ud800"))
+    (one,) = report_of(path)["runs"]
+    assert [row["name"] for row in one["kernels"]] == ["whole"]
+    assert one["analysis"]["left_out"][0]["events"] == 1
+    assert any("1 event)" in row["text"] for row in one["made"] if row["label"] == "Left out")
+
+
 def test_a_path_of_broken_bytes(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bro\xffken.json"))
     hostile(path)
