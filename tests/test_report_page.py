@@ -334,6 +334,33 @@ def test_charts_draw_what_the_data_has(video: Opened) -> None:
     assert roof[1][0] == pytest.approx(roof[1][1] / peaks["bytes_per_s"])
 
 
+def test_the_roof_is_that_of_the_arithmetic_that_was_done(video: Opened) -> None:
+    peaks = {"float32": 67e12, "tf32": 495e12, "bfloat16": 989e12}
+    # 67 GFLOP take 1 ms in float32; what its roof lets take less was done in TF32.
+    points = [
+        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.5},
+        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.07},
+        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.9},
+        {"dtype": "bfloat16", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.07},
+        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": None},
+    ]
+    names = video.js(
+        """([peaks, points]) => points.map((one) =>
+        tracekit.test.arithmeticOf({ flops_per_s: peaks }, one))""",
+        [peaks, points],
+    )
+    assert names == ["float32", "tf32", "float32", "bfloat16", "float32"]
+
+
+def test_the_images_of_the_document_are_there_and_small() -> None:
+    text = (ROOT / "docs/report.md").read_text()
+    images = set(re.findall(r"images/[\w-]+\.png", text))
+    assert len(images) >= 5
+    sizes = [(ROOT / "docs" / name).stat().st_size for name in images]
+    assert max(sizes) < 400_000
+    assert sum(sizes) < 2_000_000
+
+
 def test_hostile_names_are_text_wherever_they_stand(chromium: Any, pages: dict[str, Path]) -> None:
     with opened(chromium, pages["hostile"]) as page:
         assert page.js("window.hacked") is None

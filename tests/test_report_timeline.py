@@ -163,6 +163,23 @@ def test_lanes_and_gaps_keep_to_their_device(chromium: Any, tmp_path: Path) -> N
         assert sum(sums) == page.run["analysis"]["time"]["kernel_ns"]
 
 
+def test_streams_beyond_sixteen_are_drawn_on_demand(chromium: Any, tmp_path: Path) -> None:
+    builder = TraceBuilder()
+    for stream in range(20):
+        for at in range(stream + 1):
+            start = 1_000 + 50_000 * at + 300 * stream
+            builder.launched(f"gemm_{stream}", start - 900, start, 20_000, stream=stream)
+    path = tmp_path / "many.html"
+    path.write_text(tracekit.report(builder.write(tmp_path / "many.json")), encoding="utf-8")
+    drawn = f"{TIMELINE}.lines.filter((one) => one.kind === 'lane').map((one) => one.track.rows)"
+    with opened(chromium, path) as page:
+        assert page.js(drawn) == list(range(5, 21))
+        assert "4 more streams" in page.page.locator("#timeline").inner_text()
+        page.page.get_by_role("button", name="Draw all").click()
+        assert page.js(drawn) == list(range(1, 21))
+        assert "more streams" not in page.page.locator("#timeline").inner_text()
+
+
 def test_columns_of_pixels_hold_the_time_that_is_there(page: Opened, video: Path) -> None:
     """Of any view, at any width: what is painted is what brute force finds, to the nanosecond."""
     columns = timeline_columns(read_report(video)["runs"][0]["timeline"])
