@@ -15,7 +15,7 @@ from page_helpers import Opened, launched, opened
 
 import tracekit
 from builders import TraceBuilder
-from tracekit.reports.page_columns import encoded, zigzag
+from tracekit.reports.page_columns import encoded
 from tracekit.reports.page_data import embedded
 from tracekit.reports.page_read import read_report, timeline_columns
 from tracekit.units import format_ns
@@ -89,7 +89,7 @@ def million(origin: dict[str, Any]) -> dict[str, Any]:
         "rows": MILLION,
         "lanes": [{"label": "GPU 0", "device": 0, "stream": 7, "first": 0, "rows": MILLION}],
         "columns": {
-            "start": encoded(zigzag(np.diff(start, prepend=0))),
+            "start": encoded(np.diff(start, prepend=0), signed=True),
             "dur": encoded(dur),
             "kind": encoded(chance.integers(0, len(origin["kinds"]), MILLION)),
             "place": nothing,
@@ -101,12 +101,12 @@ def million(origin: dict[str, Any]) -> dict[str, Any]:
         ],
         "gaps": {
             "device": encoded(np.ones(MILLION - 1, np.int64)),
-            "before": encoded(zigzag(np.diff(rows[:-1], prepend=0))),
-            "after": encoded(zigzag(np.ones(MILLION - 1, np.int64))),
+            "before": encoded(np.diff(rows[:-1], prepend=0), signed=True),
+            "after": encoded(np.ones(MILLION - 1, np.int64), signed=True),
             "cause": encoded(chance.integers(0, 3, MILLION - 1)),
         },
         "attention": {
-            "start": encoded(zigzag(np.diff(start[few], prepend=0))),
+            "start": encoded(np.diff(start[few], prepend=0), signed=True),
             "dur": encoded(dur[few]),
             "time": encoded(dur[few]),
             "query_length": encoded(length),
