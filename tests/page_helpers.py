@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = os.environ.get("TRACEKIT_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+CHROMIUM = os.environ.get("TRACEKIT_CHROMIUM") or shutil.which("chromium")
 NEEDED = os.environ.get("TRACEKIT_NEED_CHROMIUM") == "1"
 SECTIONS = [
     "answer",
@@ -45,11 +45,15 @@ def launched() -> Iterator[Any]:
         from playwright.sync_api import sync_playwright
     except ImportError:
         unavailable("needs Playwright: pip install playwright")
-    if not Path(CHROMIUM).exists():
-        unavailable(f"needs Chromium: {CHROMIUM} does not exist (TRACEKIT_CHROMIUM names another)")
     with sync_playwright() as playwright:
+        path = CHROMIUM or playwright.chromium.executable_path
+        if not Path(path).exists():
+            unavailable(
+                f"needs Chromium: {path} does not exist; name another in TRACEKIT_CHROMIUM, or "
+                "run: playwright install chromium"
+            )
         chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
         )
         try:
             yield chromium

@@ -352,6 +352,24 @@ def test_the_roof_is_that_of_the_arithmetic_that_was_done(video: Opened) -> None
     assert names == ["float32", "tf32", "float32", "bfloat16", "float32"]
 
 
+def test_hit_rates_and_devices_are_shown_where_there_are_any(video: Opened) -> None:
+    counted = {"l1_hit_rate": 0.609, "l2_hit_rate": 0.663, "dram_read_bytes": 5_250_000}
+    axis = {**counted, "dram_write_bytes": None, "kernels": 34, "time_ns": 1, "axis": "temporal"}
+    nothing = {**axis, "axis": "spatial", "kernels": 0, "parts": []}
+    cache = {"by_axis": [{**axis, "parts": []}, nothing], "kernels": 34, "launches": 89}
+    cells = "[...tracekit.test.cacheTable(cache).querySelectorAll('tbody tr')]"
+    texts = f"(cache) => {cells}.map((row) => [...row.cells].map((cell) => cell.textContent))"
+    assert video.js(texts, cache) == [["temporal", "all", "60.9%", "66.3%", "5.25 MB", "34"]]
+    empty = {"by_axis": [nothing], "kernels": 0, "launches": 89}
+    said = video.js("(cache) => tracekit.test.cacheTable(cache).textContent", empty)
+    assert said == "None of the 89 launches with hardware counters is a kernel of this attention."
+    time = {"span_ns": 2_000, "busy_ns": 1_500, "idle_ns": 500, "kernel_ns": 1_600}
+    devices = [{"device": 0, **time}, {"device": 1, **time}]
+    shown = video.js("(all) => tracekit.test.devicesTable(all).textContent", devices)
+    assert shown.count("25.0%") == 2
+    assert video.js("(all) => tracekit.test.devicesTable(all)", devices[:1]) is None
+
+
 def test_the_images_of_the_document_are_there_and_small() -> None:
     text = (ROOT / "docs/report.md").read_text()
     images = set(re.findall(r"images/[\w-]+\.png", text))

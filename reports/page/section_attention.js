@@ -51,6 +51,7 @@ function attentionSection(data, run) {
     "attention", "Attention",
     temporalAgainstSpatial(attention),
     el("div", { class: "pair" }, shares(attention.by_axis, "axis", "By axis"), shares(attention.by_kind, "kind", "By kind")),
+    insideTable(data, attention.inside.by_axis), cacheTable(attention.cache),
     attention.calls.length > 0 && disclosure(callsTitle(attention), () => callsTable(attention)),
   );
 }
@@ -72,6 +73,40 @@ function temporalAgainstSpatial(attention) {
       ...parts.map((part) => ({ label: `Time in ${part}`, value: (/** @type {any} */ row) => row.parts[part] ?? null, cell: (/** @type {any} */ row) => formatTimes(row.parts[part]), number: true, minor: true })),
     ], { caption: "Temporal attention as a multiple of spatial attention", narrow: true }),
   );
+}
+
+const FUSED = 0.99;
+
+/** What the kernels of attention do; left out where fused kernels are all there is.
+ * @param {any} data @param {any[]} axes */
+function insideTable(data, axes) {
+  const rows = axes.flatMap((one) => one.parts.map((/** @type {any} */ part) => ({ axis: one.axis, ...part })));
+  const fused = rows.filter((row) => row.part === "fused");
+  if (!rows.length || sumOf(fused, "time_ns") >= FUSED * sumOf(rows, "time_ns")) return null;
+  return table(rows, [
+    { label: "Axis", value: (row) => row.axis ?? "unknown" },
+    { label: "Does", value: (row) => row.part },
+    { label: "Time", ...timeColumn((row) => row.time_ns) },
+    { label: "Share of the axis", value: (row) => row.time_share, number: true, cell: (row) => barCell(formatShare(row.time_share), row.time_share, attentionColor(data, row.axis)) },
+    { label: "A call", ...timeColumn((row) => row.time_per_call_ns), minor: true },
+  ], { caption: "Inside attention", narrow: true, page: 15 });
+}
+
+/** Hit rates that Nsight Compute counted. @param {any} cache */
+function cacheTable(cache) {
+  if (!cache) return null;
+  if (!cache.kernels) return muted(`None of the ${counted(cache.launches, "launch").replace("launchs", "launches")} with hardware counters is a kernel of this attention.`);
+  const rows = cache.by_axis.filter((/** @type {any} */ one) => one.kernels > 0).flatMap((/** @type {any} */ one) => [{ ...one, part: "all" }, ...one.parts.map((/** @type {any} */ part) => ({ axis: one.axis, ...part }))]);
+  const bytes = (/** @type {string} */ key) => ({ value: (/** @type {any} */ row) => row[key], cell: (/** @type {any} */ row) => formatBytes(row[key]), number: true });
+  return table(rows, [
+    { label: "Axis", value: (row) => row.axis ?? "unknown" },
+    { label: "Does", value: (row) => row.part },
+    { label: "L1 hits", ...shareColumn((row) => row.l1_hit_rate) },
+    { label: "L2 hits", ...shareColumn((row) => row.l2_hit_rate) },
+    { label: "Read", ...bytes("dram_read_bytes"), hint: "From the device's memory" },
+    { label: "Written", ...bytes("dram_write_bytes"), minor: true },
+    { label: "Kernels", ...countColumn((row) => row.kernels), minor: true },
+  ], { caption: "Cache hit rates, as Nsight Compute counted them", narrow: true });
 }
 
 /** @param {any} attention */

@@ -24,8 +24,21 @@ function idleSection(data, run) {
     corrected?.stages.length ? stagesWithout(corrected) : null,
     blameTable(data, blame, whole, without ? "without the profiler" : "in the trace"),
     disclosure(idle.gaps_listed < idle.gaps_total ? `The ${formatCount(idle.gaps_listed)} largest of ${formatCount(idle.gaps_total)} gaps` : `All ${counted(idle.gaps_total, "gap")}`, () => gapsTable(data, analysis)),
-    overlapTable(analysis.overlap),
+    devicesTable(analysis.devices), overlapTable(analysis.overlap),
   );
+}
+
+/** @param {any[]} devices */
+function devicesTable(devices) {
+  if (devices.length < 2) return null;
+  return table(devices, [
+    { label: "GPU", ...countColumn((row) => row.device) },
+    { label: "First to last activity", ...timeColumn((row) => row.span_ns) },
+    { label: "Busy", ...timeColumn((row) => row.busy_ns) },
+    { label: "Idle", ...timeColumn((row) => row.idle_ns) },
+    { label: "Idle share", ...shareColumn((row) => shareOf(row.idle_ns, row.span_ns)) },
+    { label: "GPU time", ...timeColumn((row) => row.kernel_ns), minor: true },
+  ], { caption: "Each GPU", narrow: true, page: 16 });
 }
 
 /** @param {any[]} causes @param {any[]} rows @returns {Part[]} */

@@ -15,6 +15,7 @@ function rooflineSection(data, run, charts) {
     el("p", null, deviceSentence(roofline)),
     drawn.length ? [legend(present), charts.roofline(data, run)] : muted("None of the operations multiplies matrices, so none has FLOPs to plot."),
     drawn.length > 0 && rest > 0 && muted(`A point is a group of equal operations, as large as its time. ${counted(rest, "group")} without products (norms, elementwise work, copies) ${rest === 1 ? "has" : "have"} no FLOPs and only the memory as a limit.`),
+    roofline.above_roof.length > 0 && muted(aboveSentence(roofline)),
     achievedTable(roofline, roofline.by_category, "category", "Achieved by category", data),
     roofline.by_stage.length > 0 && achievedTable(roofline, roofline.by_stage, "stage", "Achieved by stage", data),
     disclosure("All points as a table", () => pointsTable(data, points, run.roofline_points_total)),
@@ -28,6 +29,13 @@ function deviceSentence(roofline) {
   if (!device || !peaks.bytes_per_s) return `The peaks of the device are unknown, so only intensities are shown, without roofs. ${covered}`;
   const reached = total.roofline_share == null ? "" : ` Together, operations reach ${formatShare(total.roofline_share)} of their roofs.`;
   return `Peaks of ${clean(device)}: ${formatRate(peaks.bytes_per_s, "B")} of memory, from ${clean(peaks.source ?? "an unknown source")}.${reached} ${covered}`;
+}
+
+/** @param {any} roofline */
+function aboveSentence({ above_roof: above, total }) {
+  const count = sumOf(above, "operations");
+  const why = above.map((/** @type {any} */ one) => clean(one.why)).join(", ");
+  return `${formatCount(count)} of ${counted(total.operations, "operation")} ${count === 1 ? "is" : "are"} above the roof (${why}).`;
 }
 
 /** @param {any} roofline @param {any} row @returns {string | null} what bounds it, by the arithmetic of most of its work */
