@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import tracekit
 from builders import TraceBuilder
 from tracekit.analysis.causes import CAUSES
 from tracekit.categories import CATEGORIES
+from tracekit.classifying.graph_reasons import common_reason, graph_reason
 from tracekit.reports import render
 from tracekit.reports.json_report import as_contract
 from tracekit.schemas import read_schema
@@ -31,6 +33,7 @@ TRACES = [
     ROOT / "examples/runs/stable-diffusion-h200",
     ROOT / "corpus/traces/bert.train",
     ROOT / "corpus/traces/llama.modules",
+    ROOT / "corpus/traces/muse-maskgit.cudagraph",
 ]
 SCHEMAS = Registry().with_resource(
     "urn:tracekit:schema:analysis-1", Resource.from_contents(read_schema("analysis-1"))
@@ -52,6 +55,14 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = tracekit.kernels(path).to_arrow().to_pylist()
     assert rows
     return rows
+
+
+def with_common_reason(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the kernel table whose reason does not number the nodes of a graph."""
+    reason = re.sub(r"^node [\d,]+ of", "a node of", row["reason"])
+    if reason != row["reason"]:
+        reason = re.sub(r" kernel [\d,]+ of", " a kernel of", reason, count=1)
+    return {**row, "reason": reason}
 
 
 def several_streams() -> TraceBuilder:
@@ -158,7 +169,7 @@ def check_rows(run: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     expected = [
         # A step without a stage, of the profiler's own numbers, has no band.
         tuple(None if key == "step" and row["stage"] is None else row[key] for key in keys)
-        for row in rows
+        for row in map(with_common_reason, rows)
     ]
     assert Counter(drawn) == Counter(expected)
 
@@ -190,7 +201,7 @@ def test_sums_are_those_of_the_analysis(path: Path) -> None:
 def test_kernels_are_those_of_the_table(path: Path) -> None:
     run = run_of(path)
     groups = defaultdict(list)
-    for row in rows_of(path):
+    for row in map(with_common_reason, rows_of(path)):
         groups[tuple(row[key] for key in ("name", "category", "evidence", "reason"))].append(row)
     assert len(groups) == len(run["kernels"])
     times = [row["time_ns"] for row in run["kernels"]]
@@ -303,6 +314,25 @@ def test_roofline_points_cover_what_the_roofline_does(path: Path) -> None:
     assert sum(point["operations"] for point in points) <= total["operations"]
 
 
+def test_nodes_of_a_graph_are_of_one_kind() -> None:
+    run = run_of(ROOT / "corpus/traces/muse-maskgit.cudagraph")
+    assert run["timeline"]["rows"] == 325
+    assert len(run["kernels"]) < 100
+    of_graph = [row for row in run["kernels"] if row["evidence"] == "graph"]
+    assert max(row["calls"] for row in of_graph) > 5
+    assert all(" the graph is a kernel of the eager pass: " in row["reason"] for row in of_graph)
+
+
+@pytest.mark.parametrize("how", ["is", "does the work of"])
+def test_reasons_of_nodes_lose_their_numbers_alone(how: str) -> None:
+    why = "node 3 of the graph is kernel 4 of x: y\n"
+    reason = graph_reason(1_234, how, 5_678, "an earlier kernel: z", why)
+    assert reason == f"node 1,234 of the graph {how} kernel 5,678 of an earlier kernel: z: {why}"
+    expected = f"a node of the graph {how} a kernel of an earlier kernel: z: {why}"
+    assert common_reason(reason) == expected
+    assert common_reason(f"x {reason}") == f"x {reason}"
+
+
 def test_a_point_is_a_kind_of_operation(tmp_path: Path) -> None:
     """Three products of one size, one of another, and a memset inside the first."""
     b = TraceBuilder()
@@ -327,6 +357,24 @@ def test_a_point_is_a_kind_of_operation(tmp_path: Path) -> None:
     flop_ns = 3 * 2 * 8 * 16 * 32 / 1e12 * 1e9
     share = run["roofline_points"][0]["roofline_share"]
     assert share == pytest.approx(max(byte_ns, flop_ns) / 3_200)
+
+
+def test_products_on_tensor_cores_are_tf32_where_that_peak_counts(tmp_path: Path) -> None:
+    b = TraceBuilder()
+    for index, name in enumerate(("sm80_xmma_gemm_tf32f32", "ampere_sgemm_128x64_nn")):
+        shapes = {"Input Dims": [[8, 16], [16, 32]], "Input type": ["float", "float"]}
+        b.op("aten::mm", index * 10_000, 900, **shapes)
+        b.launched(name, index * 10_000 + 10, index * 10_000 + 2_000, 1_000)
+    path = b.write(tmp_path / "t.json")
+    peaks = {"float32": 1e12, "bandwidth": 1e15}
+    for extra, expected in (({}, ["float32"]), ({"tf32": 8e12}, ["float32", "tf32"])):
+        (run,) = report_of(path, peaks={**peaks, **extra})["runs"]
+        points = run["roofline_points"]
+        assert sorted(point["dtype"] for point in points) == expected
+        for point in points:
+            peak = {**peaks, **extra}[point["dtype"]]
+            least_ns = point["flops"] / peak * 1e9
+            assert point["roofline_share"] == pytest.approx(least_ns / point["time_ns"])
 
 
 def test_steps_that_come_again_have_a_band_each_time(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ class ModuleTime:
 class RooflinePoint:
     """Operations of one name, category, type and cost; `flops`, `bytes` and `time_ns` are sums.
 
-    `dtype` is the type of the arithmetic, null without any. `roofline_share` is how much of the
-    time they take at their roof, null where a peak is unknown.
+    `dtype` is the type whose peak counts (`tf32` for float32 on tensor cores), null without any.
+    `roofline_share` is how much of the time they take at their roof, null where a peak is unknown.
     """
 
     name: str | None

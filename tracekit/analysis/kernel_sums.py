@@ -8,6 +8,7 @@ import numpy as np
 
 from tracekit.analysis.breakdown import sums_by_code
 from tracekit.categories import CATEGORIES, EVIDENCES
+from tracekit.classifying.graph_reasons import common_reason
 from tracekit.classifying.table import KernelTable
 from tracekit.linking.codes import distinct_rows
 from tracekit.report_results import KernelKind, KindTime, ModuleTime
@@ -24,8 +25,13 @@ class Kinds:
 
 
 def kernel_kinds(table: KernelTable) -> Kinds:
-    """Return the kinds of kernels of a table."""
-    columns = (table.linked.name, table.category, table.evidence, table.reason)
+    """Return the kinds of kernels of a table.
+
+    Each node of a replayed graph has a reason of its own, with its number; here they are of one
+    kind where nothing else tells them apart.
+    """
+    reasons, reason = _common_reasons(table)
+    columns = (table.linked.name, table.category, table.evidence, reason)
     first, group = distinct_rows([column.astype(np.int64) for column in columns])
     _, time_ns = sums_by_code(group, table.dur_ns, len(first))
     order = np.lexsort((first, -time_ns))
@@ -40,11 +46,18 @@ def kernel_kinds(table: KernelTable) -> Kinds:
             category=CATEGORIES[table.category[row]],
             evidence=EVIDENCES[table.evidence[row]],
             confidence=None if np.isinf(lowest[at]) else float(lowest[at]),
-            reason=table.reasons[table.reason[row]],
+            reason=reasons[reason[row]],
         )
         for at, row in zip(order.tolist(), first[order].tolist(), strict=True)
     )
     return Kinds(kinds, place[group] if len(group) else group)
+
+
+def _common_reasons(table: KernelTable) -> tuple[tuple[str, ...], IntArray]:
+    """Return the reasons that several rows may share, and that of each row."""
+    position: dict[str, int] = {}
+    code = [position.setdefault(common_reason(text), len(position)) for text in table.reasons]
+    return tuple(position), np.array(code, np.int64)[table.reason]
 
 
 def kind_times(table: KernelTable, found: Kinds, limit: int) -> tuple[KindTime, ...]:

@@ -21,6 +21,8 @@ from tracekit.linking.link import PHASES
 from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
 from tracekit.trace import NULL, BoolArray, FloatArray, IntArray
 
+TF32: Final = "tf32"
+"""What peaks call float32 products on tensor cores."""
 _TENSOR_CORES: Final = re.compile(r"tf32|nvjet|s1688|s16816|tensorop|fmha_cutlass|xmma.*f32f32_f32")
 """Names of kernels that do float32 products on tensor cores."""
 _HOST_COPY: Final = re.compile(r"HtoD|DtoH|HtoH|PtoP|DtoP|Peer", re.IGNORECASE)
@@ -138,13 +140,18 @@ def _peak_ns(table: KernelTable, flops: IntArray, peaks: Peaks | None) -> FloatA
         value = None if peaks is None else peaks.flops.get(dtype)
         rate[code] = np.nan if value is None else value
     rates = rate[table.operations.dtype]
-    tf32 = None if peaks is None else peaks.flops.get("tf32")
+    tf32 = None if peaks is None else peaks.flops.get(TF32)
     if tf32 is not None:
-        names = table.linked.trace.strings
-        on_cores = np.array([_TENSOR_CORES.search(text) is not None for text in names] + [False])
-        is_float = table.operations.dtype == DTYPES.index("float32")
-        rates = np.where(is_float & on_cores[table.linked.name], tf32, rates)
+        rates = np.where(is_tf32(table), tf32, rates)
     return np.where(flops != NULL, flops / rates * 1e9, np.nan)
+
+
+def is_tf32(table: KernelTable) -> BoolArray:
+    """Return which activities stand for float32 products that tensor cores do."""
+    names = table.linked.trace.strings
+    on_cores = np.array([_TENSOR_CORES.search(text) is not None for text in names] + [False])
+    is_float = table.operations.dtype == DTYPES.index("float32")
+    return np.asarray(is_float & on_cores[table.linked.name])
 
 
 def _is_recomputed(table: KernelTable) -> BoolArray:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tracekit.analysis.device_peaks import peaks_of, with_override
-from tracekit.analysis.roofline import Work, work_of
+from tracekit.analysis.roofline import TF32, Work, is_tf32, work_of
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.costing.operations import DTYPES
@@ -23,13 +23,16 @@ def roofline_points(
 
     `override` holds peaks of the user's in place of the device's.
     """
-    work = work_of(table, with_override(peaks_of(device_name), override))
+    peaks = with_override(peaks_of(device_name), override)
+    work = work_of(table, peaks)
     rows = _standing_for_operations(table, work)
     if not len(rows):
         return (), 0
     names = _names(table)[rows]
     flops, bytes_ = work.flops[rows], work.bytes_[rows]
-    dtype = table.operations.dtype[rows].astype(np.int64)
+    dtypes, dtype = (*DTYPES, TF32), table.operations.dtype[rows].astype(np.int64)
+    if peaks is not None and TF32 in peaks.flops:
+        dtype[is_tf32(table)[rows]] = len(DTYPES)
     columns = [names, table.category[rows].astype(np.int64), dtype, _code(flops), _code(bytes_)]
     first, group = distinct_rows(columns)
     count = np.bincount(group, minlength=len(first))
@@ -48,7 +51,7 @@ def roofline_points(
                 time_ns=int(time_ns[at]),
                 flops=_times(calls, int(flops[row])),
                 bytes=_times(calls, int(bytes_[row])),
-                dtype=_text(DTYPES, int(dtype[row])),
+                dtype=_text(dtypes, int(dtype[row])),
                 roofline_share=None if np.isnan(share) else share,
             )
         )

@@ -16,6 +16,7 @@ from tracekit.categories import ATTENTION, CODE_OF, EVIDENCES, TEMPORAL_ATTENTIO
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.donated_costs import DonatedCosts
 from tracekit.classifying.donors import BETWEEN, KIND, NONE, SURE, Donor, Found, Numbers
+from tracekit.classifying.graph_reasons import graph_reason
 from tracekit.classifying.table import FromDonors, KernelTable
 from tracekit.linking.replays import replay_of
 from tracekit.linking.sequences import Elements
@@ -187,10 +188,7 @@ class _Graphs:
                 continue
             donor = self._donors[number]
             why = donor.table.reasons[donor.table.reason[row]]
-            self._reasons.append(
-                f"node {node:,} of the graph {_HOW.get(how, 'is')} kernel {row + 1:,} of "
-                f"{donor.what}: {why}"
-            )
+            self._reasons.append(graph_reason(node, _HOW.get(how, "is"), row + 1, donor.what, why))
         return np.arange(first, len(self._reasons))
 
 
