@@ -334,24 +334,6 @@ def test_charts_draw_what_the_data_has(video: Opened) -> None:
     assert roof[1][0] == pytest.approx(roof[1][1] / peaks["bytes_per_s"])
 
 
-def test_the_roof_is_that_of_the_arithmetic_that_was_done(video: Opened) -> None:
-    peaks = {"float32": 67e12, "tf32": 495e12, "bfloat16": 989e12}
-    # 67 GFLOP take 1 ms in float32; what its roof lets take less was done in TF32.
-    points = [
-        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.5},
-        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.07},
-        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.9},
-        {"dtype": "bfloat16", "flops": 67e9, "time_ns": 2e6, "roofline_share": 0.07},
-        {"dtype": "float32", "flops": 67e9, "time_ns": 2e6, "roofline_share": None},
-    ]
-    names = video.js(
-        """([peaks, points]) => points.map((one) =>
-        tracekit.test.arithmeticOf({ flops_per_s: peaks }, one))""",
-        [peaks, points],
-    )
-    assert names == ["float32", "tf32", "float32", "bfloat16", "float32"]
-
-
 def test_hit_rates_and_devices_are_shown_where_there_are_any(video: Opened) -> None:
     counted = {"l1_hit_rate": 0.609, "l2_hit_rate": 0.663, "dram_read_bytes": 5_250_000}
     axis = {**counted, "dram_write_bytes": None, "kernels": 34, "time_ns": 1, "axis": "temporal"}

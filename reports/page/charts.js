@@ -118,23 +118,13 @@ function profileOption(profile, range, theme) {
   };
 }
 
-/** The type of arithmetic of a point: float32 that ran closer to its roof than its own peak allows
- * was done on tensor cores, as TF32. @param {any} peaks @param {any} point */
-function arithmeticOf(peaks, point) {
-  const { tf32, float32 } = peaks.flops_per_s;
-  if (point.dtype !== "float32" || !tf32 || !float32 || point.roofline_share == null) return point.dtype;
-  const idealNs = point.roofline_share * point.time_ns;
-  return (point.flops / float32) * 1e9 > idealNs * 1.001 ? "tf32" : "float32";
-}
-
 /** The roofs of the types that the points have: the peak of the type, the slope of the memory.
  * @param {any} peaks @param {any[]} points */
 function roofsOf(peaks, points) {
   if (!peaks?.bytes_per_s) return [];
   const time = new Map();
   for (const one of points) {
-    const dtype = arithmeticOf(peaks, one);
-    if (peaks.flops_per_s[dtype]) time.set(dtype, (time.get(dtype) ?? 0) + one.time_ns);
+    if (peaks.flops_per_s[one.dtype]) time.set(one.dtype, (time.get(one.dtype) ?? 0) + one.time_ns);
   }
   const dtypes = [...time].sort((one, other) => other[1] - one[1]).slice(0, 3).map(([dtype]) => dtype);
   const byPeak = new Map();

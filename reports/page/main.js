@@ -194,7 +194,7 @@ function start() {
   page.ready.then(() => performance.mark("tracekit-ready"));
   // For who wants to go on from here in the console, and for the tests.
   window.tracekit = {
-    data, page, ready: page.ready, test: { eachColumn, arithmeticOf, cacheTable, devicesTable },
+    data, page, ready: page.ready, test: { eachColumn, cacheTable, devicesTable },
     format: { formatNs, formatShare, formatCount, formatBytes, formatRate, formatIntensity },
   };
 }
