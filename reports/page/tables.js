@@ -122,7 +122,7 @@ class DataTable {
       if (at === this.sorted) head.setAttribute("aria-sort", this.descending ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     });
-    const of = rows.length === this.rows.length ? "" : `, of ${formatCount(this.rows.length)} in all`;
+    const of = rows.length === this.rows.length ? "" : ` (${formatCount(this.rows.length)} in all)`;
     this.status.textContent = rows.length
       ? `${formatCount(first + 1)}–${formatCount(first + shown.length)} of ${formatCount(rows.length)}${of}`
       : `Nothing matches${of}`;
