@@ -27,7 +27,7 @@ Of Catapult's `color_scheme.html`. Perfetto gives each name a colour of its own,
 these.
 """
 
-_SURROGATES: Final = {code: 0xFFFD for code in range(0xD800, 0xE000)}
+_SURROGATES: Final = dict.fromkeys(range(55296, 57344), 65533)
 
 
 def slice_names(track: SliceTrack) -> list[str]:

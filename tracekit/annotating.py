@@ -65,7 +65,8 @@ def annotate(
 
     As JSON the events of the file are passed on byte for byte; tracks of an earlier call are
     replaced. In Perfetto's own format, which takes several ranks, all that tracekit reads of a
-    trace is written anew. A name that ends in `.gz` is compressed. `cache` is as for `tracekit.load`.
+    trace is written anew. A name that ends in `.gz` is compressed. `cache` is as for
+    `tracekit.load`.
 
     Raises
     ------
@@ -84,11 +85,12 @@ def annotate(
     target = Path(fspath(output))
     format_ = wish.format or format_of(target)
     refuse_existing(target, force=wish.force)
-    with whole_file(target, force=wish.force) as temporary:
-        with _sink(temporary, is_gzip=target.suffix == ".gz") as sink:
-            if format_ == PERFETTO:
-                return _write_perfetto(fspath(path), sink, wish, options, cache)
-            return _write_json(fspath(path), sink, wish, options, cache)
+    write = _write_perfetto if format_ == PERFETTO else _write_json
+    with (
+        whole_file(target, force=wish.force) as temporary,
+        _sink(temporary, is_gzip=target.suffix == ".gz") as sink,
+    ):
+        return write(fspath(path), sink, wish, options, cache)
 
 
 def format_of(path: Path) -> TraceFormat:

@@ -79,7 +79,8 @@ def _spread(
     inside = np.minimum(end_ns[of], edges[place + 1]) - np.maximum(start_ns[of], edges[place])
     length = (end_ns - start_ns)[of]
     share = np.where(length > 0, inside / np.maximum(length, 1), 1.0)
-    return np.bincount(place, amount[of] * share, minlength=last_bin + 1)
+    per_bin = np.bincount(place, amount[of] * share, minlength=last_bin + 1)
+    return per_bin.astype(np.float64)
 
 
 def _flops_of_rows(table: KernelTable) -> FloatArray:

@@ -198,7 +198,7 @@ class _TextSalvager(Salvager):
     """Keeps the text of the events that are whole, and not what they say."""
 
     def __init__(self, put: Callable[[bytes], None]) -> None:
-        super().__init__(lambda events: None)
+        super().__init__(lambda _: None)
         self._put = put
 
     def _take_mended(self, texts: list[bytes]) -> None:
