@@ -33,6 +33,7 @@ _SUFFIXES: Final[dict[str, TraceFormat]] = {
     ".perfetto-trace": PERFETTO,
 }
 _GZIP_LEVEL: Final = 2
+_LATEST_NS: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,8 @@ def _named(groups: Sequence[TrackGroup], table: KernelTable) -> tuple[TrackGroup
 def _base_ns(metadata: dict[str, object]) -> int | None:
     """Return the absolute time of 0 in a file, null where it does not say."""
     base = metadata.get("baseTimeNanoseconds")
-    return base if isinstance(base, int) and not isinstance(base, bool) else None
+    is_time = isinstance(base, int) and not isinstance(base, bool) and 0 <= base <= _LATEST_NS
+    return base if is_time else None
 
 
 @contextmanager

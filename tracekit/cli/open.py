@@ -59,8 +59,8 @@ def _bound() -> Iterator[OneFileServer]:
     except HostError as error:
         raise HostError(
             f"{error}; ui.perfetto.dev fetches from no other port of this machine: end what "
-            "uses it (trace_processor? another tracekit open?), or write a file with tracekit annotate and "
-            "open that in the page"
+            "uses it (trace_processor? another tracekit open?), or write a file with tracekit "
+            "annotate and open that in the page"
         ) from error
     with server:
         yield server

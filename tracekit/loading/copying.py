@@ -129,11 +129,14 @@ class _Copy:
 
     def _copy_last(self, rest: bytes) -> None:
         ending = envelope.find_ending(rest, self._is_object)
-        if ending is not None:
-            if not self._take(rest[: ending.offset]):
-                self._salvage(rest[: ending.offset], tail="count")
+        if ending is not None and self._take(rest[: ending.offset]):
             self._tail = rest[ending.offset :]
-        elif not self._take_up_to_ending(rest):
+        elif self._end_inside(rest, iter(())):
+            return
+        elif ending is not None:
+            self._salvage(rest[: ending.offset], tail="count")
+            self._tail = rest[ending.offset :]
+        else:
             self._salvage(rest, tail="cut")
 
     def _end_inside(self, rest: bytes, chunks: Iterator[bytes]) -> bool:
