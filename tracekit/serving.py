@@ -206,7 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
         if origin is not None and origin != self.server.origin:
             self._refuse(HTTPStatus.FORBIDDEN)
             return False
-        if not self.server.place or self.path != self.server.place:
+        # `path` is what http.server made of it: without slashes at its start.
+        if not self.server.place or self.requestline.split()[1:2] != [self.server.place]:
             self._refuse(HTTPStatus.NOT_FOUND)
             return False
         return True
