@@ -23,8 +23,26 @@ CNAME_OF: Final = {
 }
 """The reserved colour of chrome://tracing that is nearest to a category's own.
 
-Of Catapult's `color_scheme.html`. Perfetto gives each name a colour of its own, and does not read
-these.
+Of Catapult's `color_scheme.html`. Perfetto does not read these.
+"""
+
+_SPACES: Final = {
+    c.CONV: "\u200a\u2008\u2009",
+    c.LINEAR: "\u2006\u2009\u2008\u200a",
+    c.ATTENTION: "\u200a\u2009\u2008",
+    c.TEMPORAL_ATTENTION: "\u2006\u2006\u2008\u2008",
+    c.NORM: "\u200a\u2009\u2008",
+    c.ELEMENTWISE: "\u2009\u2006\u200a\u2009",
+    c.EMBEDDING: "\u200a\u2009\u2008\u2009",
+    c.COMMUNICATION: "\u2009\u200a\u2009\u2006",
+    c.MEMORY: "\u2008\u200a\u200a\u200a",
+    c.OTHER: "\u200a\u2008\u2009\u2009",
+}
+"""Spaces behind a category's label, for which Perfetto shows it in (nearly) the category's colour.
+
+Perfetto takes a slice's colour from a hash of its name, and from nothing else; the labels as they
+are would give convolution, temporal attention and embedding one dark green. It has no greys, so
+`memory` and `other` are what is far from the rest.
 """
 
 _SURROGATES: Final = dict.fromkeys(range(55296, 57344), 65533)
@@ -33,7 +51,7 @@ _SURROGATES: Final = dict.fromkeys(range(55296, 57344), 65533)
 def slice_names(track: SliceTrack) -> list[str]:
     """Return the names that the labels of a track are shown by, in the order of its texts."""
     if track.kind == CATEGORY:
-        return [label_of(text) for text in track.label.texts]
+        return [label_of(text) + _SPACES.get(text, "") for text in track.label.texts]
     if track.kind == IDLE:
         return [cause_label(text) for text in track.label.texts]
     return [encodable(text) for text in track.label.texts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ from tracekit.analysis.track_counters import bin_length_ns
 from tracekit.analysis.track_lanes import flat_lanes, nested_lanes
 from tracekit.analysis.tracks import annotation_tracks
 from tracekit.annotating import AnnotateOptions, annotate
+from tracekit.categories import CATEGORIES
 from tracekit.cli import run
 from tracekit.errors import InputError, OutputExistsError, TraceFormatError, UsageError
 from tracekit.loading.copying import FIRST_ID, LAST_ID
-from tracekit.reports.palette import LABEL_OF
+from tracekit.reports.palette import COLOR_OF, LABEL_OF
+from tracekit.reports.track_names import slice_names
 from tracekit.results import Analysis
 from tracekit.trace import NULL
+from tracekit.track_results import CATEGORY, SliceTrack, Texts
 
 NAMES = ("pixart_compiled", "pixart_cudagraph", "sdxl_kernels_only", "zeroscope_flash")
 
@@ -97,10 +101,44 @@ def test_tracks_say_what_the_analysis_says(tmp_path: Path) -> None:
     work = [e for (_, name), events in tracks.items() if name.startswith("Cat") for e in events]
     assert len(work) == len(table)
     for row in result.categories:
-        of = [event for event in work if event["name"] == LABEL_OF[row.category]]
+        of = [event for event in work if event["args"]["category"] == row.category]
+        assert {event["name"].rstrip() for event in of} <= {LABEL_OF[row.category]}
         assert len(of) == row.kernels
         assert sum(ns(event["dur"]) for event in of) == row.time_ns
         assert len({event["cname"] for event in of}) <= 1
+
+
+def perfetto_hash(text: str, size: int) -> int:
+    """`ui/src/base/hash.ts`: products lose digits as JavaScript's numbers do."""
+    value = 0x811C9DC5 & 0xFFFFFFF
+    for letter in text:
+        value = int(float((value ^ ord(letter)) * 1.0) * 16777619.0) & 0xFFFFFFFF
+        value -= (value & 0x80000000) << 1
+    return abs(value) % size
+
+
+def hue(color: str) -> float:
+    """The hue of a colour in CIELUV, which HSLuv's is, in degrees."""
+    linear = np.array([int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    x, y, z = SRGB @ linear
+    white_x, white_y, white_z = SRGB @ np.ones(3)
+    whole, white = x + 15 * y + 3 * z, white_x + 15 * white_y + 3 * white_z
+    u, v = 4 * x / whole - 4 * white_x / white, 9 * y / whole - 9 * white_y / white
+    return float(np.degrees(np.arctan2(v, u)) % 360)
+
+
+SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def test_perfetto_shows_categories_in_their_colours() -> None:
+    codes = np.arange(len(CATEGORIES))
+    track = SliceTrack("", CATEGORY, codes, codes, Texts(codes, CATEGORIES))
+    for slug, name in zip(CATEGORIES, slice_names(track), strict=True):
+        assert not re.search(r"\d", name)
+        shown = perfetto_hash(name, 360)
+        off = abs((shown - hue(COLOR_OF[slug]) + 180) % 360 - 180)
+        assert off < 15 or slug in ("memory", "other"), (slug, shown)
 
 
 def test_counters_add_up(tmp_path: Path) -> None:
@@ -109,7 +147,7 @@ def test_counters_add_up(tmp_path: Path) -> None:
     (group,) = annotation_tracks(table)
     time = analyze(source).time
     by_name = {counter.name: counter for counter in group.counters}
-    busy, rate = by_name["GPU busy"], by_name["achieved"]
+    busy, rate = by_name["GPU busy"], by_name["achieved rate"]
     assert (busy.value >= 0).all()
     assert (busy.value <= 100).all()
     width_ns = bin_length_ns(time.span_ns)

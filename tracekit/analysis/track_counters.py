@@ -13,12 +13,12 @@ from tracekit.linking.codes import numbered
 from tracekit.trace import NULL, FloatArray, IntArray
 from tracekit.track_results import CounterTrack
 
-_MOST_BINS: Final = 2000
-_SHORTEST_BIN_NS: Final = 10_000
+_MOST_BINS: Final = 1000
+_SHORTEST_BIN_NS: Final = 50_000
 _ROUND: Final = (1, 2, 5)
 _NS: Final = 1_000_000_000
 BUSY: Final = "GPU busy"
-RATE: Final = "achieved"
+RATE: Final = "achieved rate"
 LENGTH: Final = "sequence length"
 
 
@@ -42,7 +42,7 @@ def counters(table: KernelTable, rows: IntArray, calls: CallTable) -> tuple[Coun
 
 
 def bin_length_ns(span_ns: int) -> int:
-    """Return the length of a bin: 1, 2 or 5 times a power of ten, 2,000 of them at most."""
+    """Return the length of a bin: 1, 2 or 5 times a power of ten, 1,000 of them at most."""
     least, size = max(_SHORTEST_BIN_NS, -(-span_ns // _MOST_BINS)), 1
     while True:
         for factor in _ROUND:

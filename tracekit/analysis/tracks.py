@@ -184,6 +184,7 @@ def _owner_name(table: KernelTable, owner: int, is_gpu: bool) -> str:
 def _kernel_details(table: KernelTable, at: IntArray) -> dict[str, Column]:
     work = table.operations
     return {
+        "category": Texts(table.category[at], CATEGORIES),
         "name": Texts(table.linked.name[at], table.linked.trace.strings),
         "evidence": Texts(table.evidence[at], EVIDENCES),
         "confidence": shares(table.confidence[at]),
