@@ -28,6 +28,8 @@ from tracekit.track_results import (
 )
 
 _BATCH: Final = 4096
+_PART: Final = 65_536
+"""Rows whose texts are in memory at a time."""
 _BETWEEN: Final = ",\n"
 _MARK: Final = f'"cat":"{OWN_CATEGORY}"'
 _FIRST_PLACE: Final = -1_000_000
@@ -50,7 +52,9 @@ def events(groups: Sequence[TrackGroup], ids: Iterator[int]) -> Iterator[bytes]:
         for number, track in enumerate(group.slices):
             tid = _next(ids)
             yield _joined(_thread(track, pid, tid, number))
-            yield from _batches(_slices(track, f'{_MARK},"pid":{pid},"tid":{tid}'))
+            head = f'{_MARK},"pid":{pid},"tid":{tid}'
+            for low in range(0, len(track), _PART):
+                yield from _batches(_slices(track.part(slice(low, low + _PART)), head))
         for counter in group.counters:
             yield from _batches(_values(counter, f'{_MARK},"pid":{pid},"tid":{pid}'))
 

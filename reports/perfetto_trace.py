@@ -21,6 +21,7 @@ from tracekit.track_results import (
     OWN_CATEGORY,
     Column,
     CounterTrack,
+    IntArray,
     Numbers,
     SliceTrack,
     Texts,
@@ -33,6 +34,9 @@ _OWN_CLOCK: Final = 64
 """The first clock that a sequence may define for itself."""
 _BEGIN, _END, _COUNTER = 1, 2, 4
 _CLEARED, _NEEDED = 1, 2
+_PART: Final = 65_536
+NOTHING: Final = int(np.iinfo(np.int64).min)
+"""Stands for a detail that a slice does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +177,8 @@ class _Writer:
         create = self._builder.create_packet
 
         def packets() -> Iterator[Any]:
-            for at, (name, category, *parts) in enumerate(
-                zip(names, categories, *(values for _, values in details), strict=True)
-            ):
+            columns = [names, categories, *(values for _, values in details)]
+            for at, (name, category, *parts) in enumerate(_rows(columns)):
                 packet = create()
                 packet.trusted_packet_sequence_id = uuid
                 packet.sequence_flags = _NEEDED
@@ -185,7 +188,7 @@ class _Writer:
                     event.name_iid = name
                 event.category_iids.append(category)
                 for (key, _), part in zip(details, parts, strict=True):
-                    if part is not None:
+                    if part != NOTHING:
                         event.debug_annotations.add(name_iid=key[0], **{key[1]: part})
                 if at in flows:
                     event.flow_ids.extend(flows[at])
@@ -225,37 +228,37 @@ class _Strings:
         self._values: dict[str, int] = {}
         self._keys = 0
 
-    def names(self, column: Texts, names: list[str]) -> list[int]:
+    def names(self, column: Texts, names: list[str]) -> IntArray:
         """Return the id of each row's name, 0 for none."""
         used, code = np.unique(column.code, return_inverse=True)
         for number, at in enumerate(used.tolist(), start=1):
             if at >= 0:
                 self._interned.event_names.add(iid=number, name=encodable(names[at]))
         ids = np.where(used >= 0, np.arange(1, len(used) + 1), 0)
-        return list(ids[code].tolist())
+        return ids[code]
 
-    def categories(self, track: SliceTrack) -> list[int]:
+    def categories(self, track: SliceTrack) -> IntArray:
         """Return the id of each row's category."""
         texts = (OWN_CATEGORY,) if track.category is None else track.category.texts
         for number, text in enumerate(texts, start=1):
             self._interned.event_categories.add(iid=number, name=text)
         if track.category is None:
-            return [1] * len(track)
-        return list((track.category.code.astype(np.int64) + 1).tolist())
+            return np.ones(len(track), np.int64)
+        return track.category.code.astype(np.int64) + 1
 
-    def detail(self, name: str, column: Column) -> tuple[tuple[int, str], list[int | None]]:
-        """Return the id of a detail, the field that holds its values, and a value for each row."""
+    def detail(self, name: str, column: Column) -> tuple[tuple[int, str], IntArray]:
+        """Return a detail's id and the field of its values, and a value for each row.
+
+        What is missing is `NOTHING`, which no trace holds.
+        """
         self._keys += 1
         self._interned.debug_annotation_names.add(iid=self._keys, name=name)
         if isinstance(column, Numbers):
-            values = column.value.tolist()
-            if column.known is None:
-                return (self._keys, "int_value"), values
-            pairs = zip(values, column.known.tolist(), strict=True)
-            return (self._keys, "int_value"), [value if known else None for value, known in pairs]
+            known = True if column.known is None else column.known
+            return (self._keys, "int_value"), np.where(known, column.value, NOTHING)
         used, code = np.unique(column.code, return_inverse=True)
-        ids = [self._text(column.texts[at]) if at >= 0 else None for at in used.tolist()]
-        return (self._keys, "string_value_iid"), [ids[at] for at in code.tolist()]
+        ids = [self._text(column.texts[at]) if at >= 0 else NOTHING for at in used.tolist()]
+        return (self._keys, "string_value_iid"), np.array(ids, np.int64)[code]
 
     def _text(self, text: str) -> int:
         number = self._values.get(text)
@@ -265,6 +268,12 @@ class _Strings:
                 iid=number, str=encodable(text).encode()
             )
         return number
+
+
+def _rows(columns: list[IntArray]) -> Iterator[tuple[int, ...]]:
+    """Yield the rows of columns, of which few are Python's integers at a time."""
+    for low in range(0, len(columns[0]), _PART):
+        yield from zip(*(column[low : low + _PART].tolist() for column in columns), strict=True)
 
 
 def _edges(track: SliceTrack) -> Iterator[tuple[int, bool]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tracekit.annotating import AnnotateOptions, annotate
 from tracekit.categories import CATEGORIES
 from tracekit.cli import run
 from tracekit.errors import InputError, OutputExistsError, TraceFormatError, UsageError
-from tracekit.loading.copying import FIRST_ID, LAST_ID
+from tracekit.loading.copying import FIRST_ID, LAST_ID, copy_trace
 from tracekit.reports.palette import COLOR_OF, LABEL_OF
 from tracekit.reports.track_names import slice_names
 from tracekit.results import Analysis
@@ -325,6 +326,33 @@ def test_damage_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().err
     assert "2 damaged events are not in the annotated trace" in told
     assert "closed behind it" in told
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    b = small()
+    text = b.text()
+    events = json.dumps(b.events).encode()[1:-1]
+    (tmp_path / "t.json").write_bytes(text[:-2] + b", " + b", ".join([events] * 3_000) + b"]}")
+    written = 0
+
+    def write_(piece: bytes) -> None:
+        nonlocal written
+        written += len(piece)
+
+    tracemalloc.start()
+    copied = copy_trace(str(tmp_path / "t.json"), write_, lambda _: [b'{"ph":"M"}'])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert written == (tmp_path / "t.json").stat().st_size + len(b',\n{"ph":"M"}') > 9_000_000
+    assert (copied.replaced, copied.broken, copied.truncated) == (0, 0, False)
+    assert peak < 5_000_000
+
+
+def test_the_same_trace_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = write(tmp_path / "t.json", small())
+    for name in ("a.json.gz", "b.json.gz"):
+        annotate(source, tmp_path / name)
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
 
 
 def test_only_tracks(tmp_path: Path) -> None:

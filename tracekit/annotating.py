@@ -38,7 +38,7 @@ _LATEST_NS: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Annotated:
-    """What was written: how many traces and added events, and what the reader should know."""
+    """How many traces were written, what the reader should know, and what could not be read."""
 
     traces: int
     warnings: tuple[str, ...] = ()
@@ -134,9 +134,9 @@ def _write_json(
     if wish.only_tracks:
         for piece in chrome_tracks.document(added(frozenset())):
             sink.write(piece)
-        return Annotated(1, table.linked.trace.warnings)
+        return Annotated(1, _warnings(table))
     copied = copy_trace(file, sink.write, added, options)
-    return Annotated(1, (*table.linked.trace.warnings, *_left_out(copied)))
+    return Annotated(1, (*_warnings(table), *(f"{file}: {text}" for text in _left_out(copied))))
 
 
 def _left_out(copied: CopiedTrace) -> tuple[str, ...]:
@@ -180,8 +180,13 @@ def _write_perfetto(
         Timeline(_groups(table, wish), _base_ns(table.linked.trace.metadata)) for table in tables
     ]
     write(timelines, sink)
-    warnings = tuple(warning for table in tables for warning in table.linked.trace.warnings)
+    warnings = tuple(warning for table in tables for warning in _warnings(table))
     return Annotated(len(tables), warnings, tuple(unreadable))
+
+
+def _warnings(table: KernelTable) -> tuple[str, ...]:
+    trace = table.linked.trace
+    return tuple(f"{trace.path}: {text}" for text in (*trace.warnings, *table.linked.warnings))
 
 
 def _groups(table: KernelTable, wish: AnnotateOptions) -> tuple[TrackGroup, ...]:
@@ -203,8 +208,9 @@ def _named(groups: Sequence[TrackGroup], table: KernelTable) -> tuple[TrackGroup
 def _base_ns(metadata: dict[str, object]) -> int | None:
     """Return the absolute time of 0 in a file, null where it does not say."""
     base = metadata.get("baseTimeNanoseconds")
-    is_time = isinstance(base, int) and not isinstance(base, bool) and 0 <= base <= _LATEST_NS
-    return base if is_time else None
+    if not isinstance(base, int) or isinstance(base, bool):
+        return None
+    return base if 0 <= base <= _LATEST_NS else None
 
 
 @contextmanager
@@ -215,6 +221,10 @@ def _sink(path: Path, *, is_gzip: bool) -> Iterator[IO[bytes]]:
         return
     from isal import igzip
 
-    opener = cast("Callable[..., IO[bytes]]", igzip.open)
-    with opener(path, "wb", compresslevel=_GZIP_LEVEL) as packed:
+    pack = cast("Callable[..., IO[bytes]]", igzip.IGzipFile)
+    # Neither the time nor the temporary name: the same trace gives the same bytes.
+    with (
+        path.open("wb") as raw,
+        pack("", "wb", compresslevel=_GZIP_LEVEL, fileobj=raw, mtime=0) as packed,
+    ):
         yield packed

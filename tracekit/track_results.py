@@ -37,6 +37,10 @@ class Texts:
     code: AnyArray
     texts: tuple[str, ...]
 
+    def part(self, rows: slice) -> Texts:
+        """Return some of the rows."""
+        return Texts(self.code[rows], self.texts)
+
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
@@ -44,6 +48,10 @@ class Numbers:
 
     value: IntArray
     known: AnyArray | None = None
+
+    def part(self, rows: slice) -> Numbers:
+        """Return some of the rows."""
+        return Numbers(self.value[rows], None if self.known is None else self.known[rows])
 
 
 Column: TypeAlias = Texts | Numbers
@@ -79,6 +87,18 @@ class SliceTrack:
 
     def __len__(self) -> int:
         return len(self.start_ns)
+
+    def part(self, rows: slice) -> SliceTrack:
+        """Return some of the slices, without flows."""
+        return SliceTrack(
+            name=self.name,
+            kind=self.kind,
+            start_ns=self.start_ns[rows],
+            dur_ns=self.dur_ns[rows],
+            label=self.label.part(rows),
+            category=None if self.category is None else self.category.part(rows),
+            details={name: column.part(rows) for name, column in self.details.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
