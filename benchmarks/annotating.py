@@ -54,8 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _table(source: Path, size_mb: float, runs: int, folder: Path) -> str:
     template = read_template(source)
     trace = folder / "trace.json"
-    events = write_scaled(template, trace, template.copies_for(size_mb))
-    head = f"`{source.name}` repeated: {trace.stat().st_size / MB:,.0f} MB, {events:,} events."
+    copies = template.copies_for(size_mb)
+    size_mb = write_scaled(template, trace, copies) / MB
+    events = copies * template.events
+    head = (
+        f"`{source.name}` repeated: {size_mb:,.0f} MB of JSON, {events:,} events. Medians of {runs} "
+        "runs (least–greatest), each a command from start to exit, without a cache."
+    )
     lines = [head, "", "| | s | peak MB | output MB |", "| --- | ---: | ---: | ---: |"]
     command = [sys.executable, "-m", "tracekit", "analyze", str(trace), "--no-cache", "-o"]
     lines.append(_row("`tracekit analyze`, for comparison", command, folder / "a.txt", runs))
