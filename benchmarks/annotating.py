@@ -58,8 +58,8 @@ def _table(source: Path, size_mb: float, runs: int, folder: Path) -> str:
     size_mb = write_scaled(template, trace, copies) / MB
     events = copies * template.events
     head = (
-        f"`{source.name}` repeated: {size_mb:,.0f} MB of JSON, {events:,} events. Medians of {runs} "
-        "runs (least–greatest), each a command from start to exit, without a cache."
+        f"`{source.name}` repeated: {size_mb:,.0f} MB of JSON, {events:,} events. Medians of "
+        f"{runs} runs (least–greatest), each a command from start to exit, without a cache."
     )
     lines = [head, "", "| | s | peak MB | output MB |", "| --- | ---: | ---: | ---: |"]
     command = [sys.executable, "-m", "tracekit", "analyze", str(trace), "--no-cache", "-o"]
