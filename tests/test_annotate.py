@@ -265,6 +265,14 @@ def test_what_follows_the_events_stays(after: str, tmp_path: Path) -> None:
     assert (tmp_path / "out.json").read_text().endswith("]" + after)
 
 
+def test_a_comma_behind_the_last_event_goes(tmp_path: Path) -> None:
+    text = small().text()
+    (tmp_path / "t.json").write_bytes(text[:-2] + b",\n]}")
+    value = annotated(tmp_path / "t.json", tmp_path / "out.json")
+    assert value["traceEvents"][: len(small().events)] == small().events
+    assert numbers(analyze(tmp_path / "t.json")) == numbers(analyze(tmp_path / "out.json"))
+
+
 @pytest.mark.parametrize(
     "text", ['{"traceEvents": []}', "[]", '{"a": 1, "traceEvents": [ ], "b": 2}']
 )

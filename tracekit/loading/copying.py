@@ -102,7 +102,7 @@ class _Copy:
                 self._write(_BETWEEN + piece if self._has_events else piece)
                 self._has_events = True
             closes = b"\n]}" if self._is_object else b"\n]"
-            self._write(closes if self._tail is None else self._tail)
+            self._write(closes if self._tail is None else _without_comma(self._tail))
             for chunk in chunks:
                 self._write(chunk)
         return CopiedTrace(self._replaced, self._salvager.broken, self._tail is None)
@@ -240,6 +240,12 @@ class _Recorded:
 
     def stop(self) -> bytes:
         return bytes(self._kept)
+
+
+def _without_comma(tail: bytes) -> bytes:
+    """Return what follows the events without the comma that no JSON has there."""
+    rest = after_comma(tail)
+    return rest if b"," in tail[: len(tail) - len(rest)] else tail
 
 
 def _is_own(event: bytes) -> bool:
