@@ -12,6 +12,9 @@ from typing import Final, NamedTuple
 
 from tracekit.categories import CATEGORIES
 
+OWN_CATEGORY: Final = "tracekit"
+"""`cat` of every event that tracekit adds to a trace; the loader counts no such event."""
+
 PREFIX: Final = "tk1|"
 """What every label starts with: the scheme and its version."""
 

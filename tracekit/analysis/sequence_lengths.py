@@ -96,12 +96,22 @@ class _Group:
         ]
 
 
-def _groups(table: KernelTable, calls: CallTable) -> Iterator[_Group]:
-    """Yield the stages in the order of their first call, each axis by itself."""
+def own_tokens(table: KernelTable, calls: CallTable) -> tuple[IntArray, IntArray]:
+    """Return the forward calls in which tokens look at themselves, in time order, and how many."""
+    rows = _own_rows(table, calls)
+    return rows, _tokens(table, calls, rows)
+
+
+def _own_rows(table: KernelTable, calls: CallTable) -> IntArray:
     own = [table.kinds.index(kind) for kind in _OWN if kind in table.kinds]
     is_own = np.isin(table.kind[calls.main], own) & ~calls.is_backward
     known = (calls.calls.query_length[calls.call] > 0) & (calls.calls.key_length[calls.call] > 0)
-    rows = np.flatnonzero(is_own & known)
+    return np.flatnonzero(is_own & known)
+
+
+def _groups(table: KernelTable, calls: CallTable) -> Iterator[_Group]:
+    """Yield the stages in the order of their first call, each axis by itself."""
+    rows = _own_rows(table, calls)
     stage, axis = table.stages.stage[calls.main[rows]], table.axis[calls.main[rows]]
     first, group = distinct_rows((stage, axis))
     for at in np.argsort(first).tolist():

@@ -15,9 +15,11 @@ import click
 
 from tracekit import __version__
 from tracekit.cli.analyze import analyze
+from tracekit.cli.annotate import annotate
 from tracekit.cli.cache import cache
 from tracekit.cli.collect import collect
 from tracekit.cli.kernels import kernels
+from tracekit.cli.open import open_
 from tracekit.cli.report import report
 from tracekit.cli.study import study
 from tracekit.cli.tables import tables
@@ -38,9 +40,11 @@ def cli() -> None:
 
 
 cli.add_command(analyze)
+cli.add_command(annotate)
 cli.add_command(cache)
 cli.add_command(collect)
 cli.add_command(kernels)
+cli.add_command(open_)
 cli.add_command(report)
 cli.add_command(study)
 cli.add_command(tables)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from tracekit.labels import OWN_CATEGORY
 from tracekit.loading.events import NO_ARGS, NOT_AN_EVENT, Event, EventArgs
 from tracekit.loading.limits import LoadLimits
 from tracekit.loading.numbers import MAX_DUR_NS, MAX_START_NS, int_column, ns_of_us_texts
@@ -58,6 +59,11 @@ _TABLE_OF_ANY: Final[dict[str | None, str]] = dict(TABLE_OF.items())
 
 _MIRRORS: Final = frozenset({"gpu_user_annotation", "Trace"})
 """Complete events that repeat what others say: annotations seen from the GPU, the window."""
+
+OWN_EVENTS: Final = (
+    "tracks of tracekit",
+    "`tracekit annotate` added them; they are no part of it",
+)
 
 _FLOW_PHASES: Final = frozenset("stf")
 _MARKERS: Final = ("Iteration Start: ", "Record Window End")
@@ -142,6 +148,10 @@ class Columns:
         return kind(**columns)
 
     def _add_incomplete(self, events: list[Event]) -> None:
+        own = [event for event in events if event.cat == OWN_CATEGORY]
+        if own:
+            self.leave_out(*OWN_EVENTS, len(own))
+            events = [event for event in events if event.cat != OWN_CATEGORY]
         for phase, count in Counter([event.ph for event in events]).items():
             if phase == "M":
                 self._add_metadata(events)
@@ -168,6 +178,9 @@ class Columns:
     def _add_unknown(self, events: list[Event]) -> None:
         for event in events:
             if event.cat in _MIRRORS:
+                continue
+            if event.cat == OWN_CATEGORY:
+                self.leave_out(*OWN_EVENTS)
                 continue
             self.categories.add(event.cat or "")
             (dur_ns,) = ns_of_us_texts([event.dur]).tolist()

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from tracekit.errors import TraceFormatError
-from tracekit.loading.columns import TABLES, Columns
+from tracekit.loading.columns import OWN_EVENTS, TABLES, Columns
 from tracekit.loading.numbers import MAX_TOTAL_NS
 from tracekit.loading.refuse import refuse_jax, refuse_xpu
 from tracekit.trace import Activities, Trace
@@ -65,6 +65,11 @@ def _refuse_foreign(path: str, columns: Columns) -> None:
         return
     if any(name.startswith(_JAX_PROCESSES) for name in columns.process_names):
         raise refuse_jax(path)
+    if {count.what for count in columns.left_out()} == {OWN_EVENTS[0]}:
+        raise TraceFormatError(
+            f"{path}: holds only tracks that `tracekit annotate --only-tracks` wrote; give the "
+            "trace that they were made from"
+        )
     if columns.left_out():
         raise TraceFormatError(
             f"{path}: holds {columns.events:,} events and none that torch.profiler writes for "

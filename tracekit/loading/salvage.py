@@ -71,10 +71,13 @@ class Salvager:
         return 0
 
     def _take_piece(self, piece: bytes, tail: Tail, is_last: bool) -> None:
-        events, has_rest = _mend(piece)
-        self._sink(events)
+        texts, has_rest = _mend(piece)
+        self._take_mended(texts)
         if has_rest and not (is_last and tail == "cut"):
             self.broken += 1
+
+    def _take_mended(self, texts: list[bytes]) -> None:
+        self._sink([event for text in texts for event in decode_events(b"[" + text + b"]")])
 
     def _accept(self, events_text: bytes) -> bool:
         try:
@@ -95,23 +98,22 @@ def _pieces(stretch: bytes) -> tuple[list[int], list[int]]:
     return starts, ends
 
 
-def _mend(piece: bytes) -> tuple[list[Event], bool]:
+def _mend(piece: bytes) -> tuple[list[bytes], bool]:
     """Return the whole events at the start of a piece, and whether anything is left after them.
 
     The piece need not be strict JSON: NaN, control bytes, bad UTF-8 and missing commas are mended.
     """
     text = mended_text(piece).rstrip(_BETWEEN)
-    events: list[Event] = []
+    texts: list[bytes] = []
     at = _skip(text, 0)
-    while text.startswith("{", at) and len(events) < _MAX_MENDED:
+    while text.startswith("{", at) and len(texts) < _MAX_MENDED:
         try:
             fields, end = _DECODER.raw_decode(text, at)
-            encoded = msgspec.json.encode(fields, enc_hook=_digits_back)
+            texts.append(msgspec.json.encode(fields, enc_hook=_digits_back))
         except (ValueError, OverflowError, RecursionError):
             break
-        events += decode_events(b"[" + encoded + b"]")
         at = _skip(text, end)
-    return events, at < len(text)
+    return texts, at < len(text)
 
 
 def _skip(text: str, at: int) -> int:
