@@ -264,7 +264,8 @@ def opened(*args: str | Path) -> tuple[subprocess.Popen[str], Served]:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, process.communicate()
-    address = parse_qs(urlsplit(line.strip()).fragment.removeprefix("!/?"))["url"][0]
+    told = parse_qs(urlsplit(line.strip()).fragment.removeprefix("!/?")).get("url")
+    address = told[0] if told else line.strip()
     served = Served.__new__(Served)
     served.server = type("Port", (), {"port": urlsplit(address).port})()  # type: ignore[assignment]
     served.address, served.path = address, urlsplit(address).path
@@ -331,7 +332,24 @@ def test_open_takes_several_ranks(tmp_path: Path) -> None:
     assert finished(process) == (0, "", "")
 
 
+@pytest.mark.parametrize("is_written", [True, False])
+def test_open_shows_the_report(is_written: bool, tmp_path: Path) -> None:
+    source = small().write(tmp_path / "t.json")
+    page = tmp_path / "r.html"
+    assert run(["report", str(source), "-o", str(page)]) == 0
+    process, served = opened(page if is_written else source, "--report")
+    # A browser that goes to an address itself names no origin.
+    status, fields, body = served.ask(Origin=None)
+    assert (status, fields["content-type"]) == (200, "text/html; charset=utf-8")
+    assert body == page.read_bytes()
+    assert finished(process) == (0, "", "")
+
+
 def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["open", "t.json", "--plain", "--format", "json"]) == 2
     assert "--plain" in capsys.readouterr().err
+    assert run(["open", "t.json", "--plain", "--report"]) == 2
+    assert "--report" in capsys.readouterr().err
+    assert run(["open", str(tmp_path / "none.html"), "--report", "--no-browser"]) == 5
+    assert "none.html: cannot be read" in capsys.readouterr().err
     assert {"annotate", "open"} <= set(cli.commands)
