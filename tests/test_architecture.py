@@ -27,7 +27,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.results": BASE | {"tracekit.attention_results", "tracekit.roofline_results"},
     "tracekit.validation_results": BASE,
     "tracekit.memory_results": BASE,
-    "tracekit.study": BASE | {"tracekit.memory_results"},
+    "tracekit.study": BASE
+    | {
+        "tracekit.analysis",
+        "tracekit.api",
+        "tracekit.attention_results",
+        "tracekit.classifying",
+        "tracekit.collectors",
+        "tracekit.memory_results",
+        "tracekit.output",
+        "tracekit.results",
+        "tracekit.runfolder",
+        "tracekit.runrecord",
+        "tracekit.study_results",
+    },
+    "tracekit.study_results": BASE,
     "tracekit.schemas": BASE,
     "tracekit.trace": BASE,
     "tracekit.output": BASE,
@@ -83,6 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.attention_results",
         "tracekit.validation_results",
         "tracekit.memory_results",
+        "tracekit.study_results",
         "tracekit.units",
         "tracekit.categories",
         "tracekit.errors",
@@ -213,6 +228,7 @@ def test_errors_carry_the_exit_codes_of_the_command_line() -> None:
         "LimitExceededError": 3,
         "MissingDependencyError": 4,
         "HostError": 5,
+        "OutOfMemoryError": 5,
     }
 
 

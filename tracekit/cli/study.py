@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tracekit.cli.options import output_options
-from tracekit.cli.terminal import is_colored, text_width
+from tracekit.cli.progress import shown_study
+from tracekit.cli.terminal import be_quiet, is_colored, text_width
+from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
     from tracekit.reports import Format
     from tracekit.study.memory import Dtype
+    from tracekit.study.running import StudySummary
 
 _SIZE: Final = re.compile(r"(\d{1,7})(?:[x×](\d{1,7}))?")
 _COUNT: Final = re.compile(r"\d{1,7}")
@@ -54,6 +58,93 @@ class _Counts(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.group()
 def study() -> None:
     """Questions of the study of generative models (arXiv 2312.14385), for any model."""
+
+
+@study.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder of the study; one that was begun goes on.",
+)
+@click.option(
+    "--models",
+    multiple=True,
+    metavar="NAME,…",
+    help="Models or groups: paper, today, all [paper].",
+)
+@click.option(
+    "--sweeps",
+    multiple=True,
+    metavar="NAME,…",
+    help="image-size, frames, video-size, prompt, output, batch, or none [those of the models].",
+)
+@click.option("--quick", is_flag=True, help="Fewer repeats and points: ten minutes on an H100.")
+@click.option("--tiny", is_flag=True, help="Tiny models: a minute on a CPU, to try it.")
+@click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="[bfloat16; float32 on a CPU].",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and inputs.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), help="Begin nothing after this time; call again."
+)
+def run(
+    output: Path,
+    models: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    quick: bool,
+    tiny: bool,
+    **given: Any,
+) -> None:
+    """Measure the models of the study on this machine, into a folder that study report reads.
+
+    Each model runs with attention written out (eager) and with Flash Attention. Long loops are
+    sampled: some steps of each stage stand for all. Sweeps vary one size of a model. What is done
+    stays done: the same call goes on where the last one stopped, and tries again what failed.
+    """
+    from tracekit.study.families import chosen_models
+    from tracekit.study.plan import chosen_sweeps
+    from tracekit.study.recorder import CaseRecorder, RecorderOptions
+    from tracekit.study.running import StudyOptions, run_study
+
+    if quick and tiny:
+        raise UsageError("--quick, --tiny: give one of them")
+    names = chosen_models(_names(models) or ("paper",))
+    recorder = CaseRecorder(RecorderOptions(tiny=tiny, **_recording(given)))
+    options = StudyOptions(
+        models=names,
+        scale="tiny" if tiny else "quick" if quick else "full",
+        sweeps=chosen_sweeps(_names(sweeps), names),
+        dtype=recorder.options.true_dtype,
+        device=given["device"],
+        seed=given["seed"],
+        minutes=given["minutes"],
+    )
+    be_quiet()
+    with shown_study() as listener:
+        summary = run_study(output, options, recorder, listener)
+    _tell(summary)
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def _recording(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("device", "dtype", "seed")}
+
+
+def _tell(summary: StudySummary) -> None:
+    states = [f"{count} {state.replace('_', ' ')}" for state, count in summary.states.items()]
+    folder = click.format_filename(summary.folder)
+    click.echo(f"{folder}: {', '.join(states) or 'nothing done'}; took {summary.took_s:.0f} s.")
+    if summary.not_begun or summary.states.get("failed"):
+        click.echo(f"{summary.not_begun} not begun: the same call goes on from here.")
+    click.echo(f"Next: tracekit study report {shlex.quote(folder)} -o study.html")
 
 
 @study.command()
