@@ -153,7 +153,8 @@ class StudyLikeness:
 class TemporalAttention:
     """Attention along time beside attention over space, of one model with one attention.
 
-    `share` is of all attention time, ratios are temporal over spatial. Hit rates are null where
+    `share` is of all attention time, ratios are temporal over spatial. `is_factorized` says that
+    both together are most of the model's attention. Hit rates are null where
     no hardware counters were recorded.
     """
 
@@ -162,6 +163,7 @@ class TemporalAttention:
     share: float
     time_ratio: float
     flops_ratio: float | None
+    is_factorized: bool
     temporal_l1: float | None = None
     spatial_l1: float | None = None
     temporal_l2: float | None = None

@@ -16,10 +16,12 @@ from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
     from tracekit.reports import Format
+    from tracekit.reports.study import StudyFormat
     from tracekit.study.memory import Dtype
     from tracekit.study.running import StudySummary
 
 _SIZE: Final = re.compile(r"(\d{1,7})(?:[x×](\d{1,7}))?")
+_REPORTS: Final[dict[str, StudyFormat]] = {".html": "html", ".md": "markdown", ".json": "json"}
 _COUNT: Final = re.compile(r"\d{1,7}")
 
 
@@ -128,6 +130,38 @@ def run(
     with shown_study() as listener:
         summary = run_study(output, options, recorder, listener)
     _tell(summary)
+
+
+@study.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write here, as the name ends: .html, .md or .json; Markdown to stdout without it.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+def report(folder: Path, output: Path | None, force: bool) -> None:
+    """Say what a study found: the claims of the paper, each with a verdict, and all tables.
+
+    FOLDER is what study run has written. Needs neither a GPU nor the traces: everything is made
+    again from the kernel tables that were kept.
+    """
+    from tracekit.output import refuse_existing, whole_file
+    from tracekit.reports.study import render_study
+    from tracekit.study.report import study_report
+
+    if output is not None:
+        if output.suffix.lower() not in _REPORTS:
+            raise UsageError(f"{output}: give a name that ends in {', '.join(_REPORTS)}")
+        refuse_existing(output, force=force)
+    format_ = "markdown" if output is None else _REPORTS[output.suffix.lower()]
+    text = render_study(study_report(folder), format_)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(output, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _names(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -90,6 +90,10 @@ def _speedup(base: StudyRun, flash: StudyRun) -> Speedup:
     )
 
 
+def _attention_ns(run: StudyRun) -> int:
+    return sum(run.categories.get(name, 0) for name in ATTENTION)
+
+
 def sampling_checks(cases: Sequence[MeasuredCase]) -> Iterator[SamplingCheck]:
     """Yield the models that were timed whole beside their sampled time."""
     for whole in cases:
@@ -203,12 +207,14 @@ def temporal(cases: Sequence[MeasuredCase]) -> Iterator[TemporalAttention]:
         if not axes.get("temporal", (0, 0))[0] or not axes.get("spatial", (0, 0))[0]:
             continue
         (time, flops), (beside, spatial_flops) = axes["temporal"], axes["spatial"]
+        whole = sum(one for one, _ in axes.values())
         caches = _caches(case)
         along, over = caches.get("temporal"), caches.get("spatial")
         yield TemporalAttention(
             model=case.entry["model"],
             attention=case.entry["attention"],
-            share=time / sum(one for one, _ in axes.values()),
+            share=time / whole,
+            is_factorized=2 * (time + beside) > whole,
             time_ratio=time / beside,
             flops_ratio=flops / spatial_flops if flops and spatial_flops else None,
             temporal_l1=None if along is None else along.l1_hit_rate,

@@ -1,0 +1,428 @@
+"""The sections of a study's report: titles, sentences, tables; both renderers draw these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tracekit.categories import CATEGORIES
+from tracekit.reports.palette import label_of
+from tracekit.units import (
+    MISSING,
+    format_bytes,
+    format_count,
+    format_intensity,
+    format_ns,
+    format_share,
+)
+
+if TYPE_CHECKING:
+    from tracekit.study_results import (
+        PowerFit,
+        Ratio,
+        Spread,
+        StudyReport,
+        StudyRun,
+        SweepPoint,
+        SweepResult,
+    )
+
+_MOST_LENGTHS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Headers, one of `l` and `r` for each, and rows of plain text."""
+
+    headers: Sequence[str]
+    align: str
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One part of the report. `figure` names what a renderer that can draw puts there."""
+
+    title: str
+    about: str
+    tables: tuple[Table, ...]
+    figure: str | None = None
+
+
+def title_of(report: StudyReport) -> str:
+    """Return what was measured, with what."""
+    device = report.device or "CPU only: times mean nothing but that everything ran"
+    shown = ("torch", "cuda", "diffusers", "transformers", "driver")
+    versions = ", ".join(
+        f"{name} {report.versions[name]}" for name in shown if _known(report, name)
+    )
+    return f"{device}; {report.dtype}; {report.scale} plan; {versions}"
+
+
+def _known(report: StudyReport, name: str) -> bool:
+    return bool(report.versions.get(name))
+
+
+def sections(report: StudyReport) -> tuple[Section, ...]:
+    """Return the sections that have something to show, the claims first."""
+    found = [
+        _claims(report),
+        _runs(report),
+        _breakdown(report),
+        _speedups(report),
+        _lengths(report),
+        _likeness(report),
+        _temporal(report),
+        *map(_sweep, report.sweeps),
+        _memory(report),
+        _idle(report),
+        _sampling(report),
+        _missing(report),
+    ]
+    return tuple(one for one in found if any(table.rows for table in one.tables))
+
+
+def _claims(report: StudyReport) -> Section:
+    rows = [
+        (str(one.number), one.claim, one.measured, one.verdict, one.why) for one in report.verdicts
+    ]
+    rules = [(str(one.number), one.rule) for one in report.verdicts]
+    return Section(
+        "The claims",
+        "What Golden et al. (arXiv 2312.14385) found, and what was measured here. A number within "
+        "a tenth of the claimed one agrees with it.",
+        (
+            Table(("#", "Claim", "Measured", "Verdict", "Why"), "lllll", rows),
+            Table(("#", "How it was judged"), "ll", rules),
+        ),
+    )
+
+
+def _runs(report: StudyReport) -> Section:
+    rows = [
+        (
+            run.model,
+            run.attention,
+            run.preset or MISSING,
+            MISSING if run.parameters is None else f"{run.parameters / 1e9:.2f} B",
+            _spread(run.wall_ns),
+            format_ns(run.kernel_ns),
+            format_bytes(run.peak_memory_bytes),
+            _backends(run),
+        )
+        for run in report.runs
+    ]
+    refused = [
+        (f"{run.model} {run.attention}", f"preset {run.preset}: {run.refused}")
+        for run in report.runs
+        if run.refused
+    ]
+    headers = (
+        "Model", "Attention", "Preset", "Parameters", "Wall time", "Kernels", "Peak memory",
+        "Attention calls by what ran",
+    )  # fmt: skip
+    return Section(
+        "The models",
+        "Unprofiled wall time of the whole work as median (least–greatest) of so many runs, and "
+        "the sum of its kernels; loops are sampled and scaled.",
+        (
+            Table(headers, "lllrrrrl", rows),
+            Table(("Taken in a smaller preset", "Why"), "ll", refused),
+        ),
+    )
+
+
+def _backends(run: StudyRun) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in run.backends.items()) or MISSING
+
+
+def _breakdown(report: StudyReport) -> Section:
+    used = [slug for slug in CATEGORIES if any(run.categories.get(slug) for run in report.runs)]
+    rows = [
+        (run.model, run.attention, format_ns(run.kernel_ns), *(_part(run, slug) for slug in used))
+        for run in report.runs
+    ]
+    headers = ("Model", "Attention", "Kernels", *map(label_of, used))
+    return Section(
+        "Where the time goes",
+        "Shares of kernel time of the whole work, from the kept kernel tables.",
+        (Table(headers, "llr" + "r" * len(used), rows),),
+        "breakdown",
+    )
+
+
+def _part(run: StudyRun, slug: str) -> str:
+    time = run.categories.get(slug, 0)
+    return format_share(time / run.kernel_ns) if time and run.kernel_ns else MISSING
+
+
+def _speedups(report: StudyReport) -> Section:
+    rows = [
+        (
+            one.model,
+            one.architecture,
+            one.base,
+            _ratio(one.wall),
+            "no" if one.wall is not None and not one.wall.is_difference else "yes",
+            _times(one.kernels),
+            _times(one.attention),
+        )
+        for one in report.speedups
+    ]
+    headers = ("Model", "Kind", "Over", "Wall time", "A difference", "Kernels", "Attention")
+    return Section(
+        "What Flash Attention gives",
+        "Time with the other attention over that with Flash Attention. A difference of wall time "
+        "is one only if the ranges of the runs do not touch.",
+        (Table(headers, "lllrlrr", rows),),
+    )
+
+
+def _lengths(report: StudyReport) -> Section:
+    rows = [
+        (
+            one.model,
+            one.stage or MISSING,
+            one.axis or MISSING,
+            format_count(one.longest),
+            format_count(one.shortest),
+            f"{one.ratio:.1f}",
+            f"{one.neighbour_ratio:.1f}",
+            _distribution(one.distribution),
+        )
+        for one in report.lengths
+    ]
+    headers = (
+        "Model", "Stage", "Axis", "Longest", "Shortest", "Ratio", "Neighbours",
+        "Queries: calls, share of attention",
+    )  # fmt: skip
+    return Section(
+        "Sequence lengths",
+        "Lengths of self-attention with Flash Attention, over one stage.",
+        (Table(headers, "lllrrrrl", rows),),
+        "lengths",
+    )
+
+
+def _distribution(rows: Iterable[tuple[int, int, float | None]]) -> str:
+    largest = sorted(rows, key=lambda row: -(row[2] or 0))
+    texts = [
+        f"{length:,}: {calls:,}, {format_share(share)}"
+        for length, calls, share in largest[:_MOST_LENGTHS]
+    ]
+    more = len(largest) - _MOST_LENGTHS
+    return "; ".join([*texts, *([f"{more} more"] if more > 0 else [])])
+
+
+def _likeness(report: StudyReport) -> Section:
+    rows = [
+        (
+            one.model,
+            one.architecture,
+            one.stage or MISSING,
+            one.like or "neither",
+            format_count(one.query_length),
+            format_count(one.key_length),
+            format_intensity(one.intensity),
+            format_intensity(one.ridge),
+            _times(one.to_prefill),
+            _times(one.to_decode),
+        )
+        for one in report.likeness
+    ]
+    headers = (
+        "Model", "Kind", "Stage", "Like", "Queries", "Keys", "FLOPs a byte", "Balance",
+        "Over prefill", "Over decode",
+    )  # fmt: skip
+    return Section(
+        "Prefill or decode",
+        "The main stage of each model: queries at once, FLOPs a byte beside what balances the "
+        "device, and over those of the language model's prefill and decode.",
+        (Table(headers, "llllrrrrrr", rows),),
+    )
+
+
+def _temporal(report: StudyReport) -> Section:
+    rows = [
+        (
+            one.model,
+            one.attention,
+            format_share(one.share),
+            _times(one.time_ratio),
+            _times(one.flops_ratio),
+            f"{format_share(one.temporal_l1)} / {format_share(one.spatial_l1)}",
+            f"{format_share(one.temporal_l2)} / {format_share(one.spatial_l2)}",
+            "yes" if one.is_factorized else "no",
+        )
+        for one in report.temporal
+    ]
+    headers = (
+        "Model", "Attention", "Share of attention", "Time / spatial", "FLOPs / spatial",
+        "L1 hits", "L2 hits", "Space and time in turn",
+    )  # fmt: skip
+    return Section(
+        "Attention along time",
+        "Temporal attention beside spatial. Hit rates of the caches where Nsight Compute counted "
+        "them.",
+        (Table(headers, "llrrrrrl", rows),),
+    )
+
+
+def _sweep(sweep: SweepResult) -> Section:
+    names = list(dict.fromkeys(name for point in sweep.points for name in point.times))
+    rows = [
+        (
+            format_count(point.value),
+            point.attention,
+            _spread(point.wall_ns),
+            format_ns(point.kernel_ns),
+            *(format_ns(point.times.get(name)) for name in names),
+            format_bytes(point.peak_bytes),
+        )
+        for point in sweep.points
+    ]
+    fits = [
+        (one.what, one.attention, _exponent(one), format_count(one.points), _range(one))
+        for one in sweep.fits
+    ]
+    crossed = [
+        (
+            one.what,
+            one.attention,
+            f"{one.value:,.0f}"
+            + (" (beyond what was measured, by the fit)" if one.is_beyond else ""),
+        )
+        for one in sweep.crossovers
+    ]
+    headers = (sweep.title.capitalize(), "Attention", "Wall time", "Kernels", *names, "Peak")
+    return Section(
+        f"Over the {sweep.title}: {sweep.model}",
+        f"Time of all steps of {sweep.stage}. Exponents are of least squares on logarithms, with "
+        "their standard error.",
+        (
+            Table(headers, "rlrr" + "r" * len(names) + "r", rows),
+            Table(("Grows", "Attention", "Exponent", "Points", "From–to"), "llrrr", fits),
+            Table(("Temporal reaches spatial in", "Attention", "At"), "llr", crossed),
+        ),
+        f"sweep:{sweep.name}",
+    )
+
+
+def _exponent(fit: PowerFit) -> str:
+    return f"{fit.exponent:.2f}" + ("" if fit.error is None else f" ± {fit.error:.2f}")
+
+
+def _range(fit: PowerFit) -> str:
+    return f"{fit.first:,}–{fit.last:,}"
+
+
+def _memory(report: StudyReport) -> Section:
+    found = report.memory
+    points = () if found is None else found.points
+    rows = [
+        (
+            format_count(one.value),
+            format_bytes(one.model_bytes),
+            format_bytes(one.eager_bytes),
+            format_bytes(one.flash_bytes),
+            MISSING if one.ratio is None else f"{one.ratio:.3f}",
+        )
+        for one in points
+    ]
+    fits = [
+        (name, _exponent(fit), _range(fit))
+        for name, fit in (
+            ("model", None if found is None else found.model_fit),
+            ("measured", None if found is None else found.measured_fit),
+        )
+        if fit is not None
+    ]
+    return Section(
+        "Memory of the scores",
+        "What the scores of the largest call hold by the model of tracekit study memory, and the "
+        "most that a step of the denoiser allocated.",
+        (
+            Table(
+                ("Image side", "Model", "Written out", "Flash", "Written out / model"),
+                "rrrrr",
+                rows,
+            ),
+            Table(("Written out", "Exponent", "From–to"), "lrr", fits),
+        ),
+    )
+
+
+def _idle(report: StudyReport) -> Section:
+    rows = [
+        (
+            one.model,
+            one.attention,
+            format_ns(one.wall_ns),
+            format_ns(one.busy_ns),
+            format_share(one.idle_share),
+            _times(one.graph_speedup),
+        )
+        for one in report.idle
+        if one.wall_ns is not None or one.graph_speedup is not None
+    ]
+    headers = ("Model", "Attention", "Wall time", "Busy", "Idle", "Without launch gaps")
+    return Section(
+        "Idle time",
+        "Of the sampled work, without the profiler; and how much faster it would be at most if the "
+        "device never waited for the host, as in one CUDA graph. The paper did not look at this.",
+        (Table(headers, "llrrrr", rows),),
+    )
+
+
+def _sampling(report: StudyReport) -> Section:
+    sampled = [
+        (
+            run.model,
+            run.attention,
+            "; ".join(
+                f"{one.stage}: {one.timed} timed, {one.recorded} recorded of {one.whole}"
+                for one in run.sampled
+            ),
+        )
+        for run in report.runs
+    ]
+    checks = [
+        (one.model, _spread(one.whole_ns), _spread(one.scaled_ns), _ratio(one.ratio))
+        for one in report.checks
+    ]
+    return Section(
+        "What was sampled",
+        "Of repeated stages some steps were run, the first, the last and others evenly between.",
+        (
+            Table(
+                ("Checked", "All steps timed", "Sampled, scaled", "Scaled / whole"), "lrrr", checks
+            ),
+            Table(("Model", "Attention", "Steps"), "lll", sampled),
+        ),
+    )
+
+
+def _missing(report: StudyReport) -> Section:
+    rows = [(one.name, one.status.replace("_", " "), one.reason) for one in report.missing]
+    return Section("What was not measured", "", (Table(("Case", "State", "Why"), "lll", rows),))
+
+
+def points_of(sweep: SweepResult, attention: str) -> Iterator[SweepPoint]:
+    """Yield the points of a sweep with one attention."""
+    yield from (point for point in sweep.points if point.attention == attention)
+
+
+def _spread(value: Spread | None) -> str:
+    if value is None:
+        return MISSING
+    median, low, high = (format_ns(round(one)) for one in (value.median, value.low, value.high))
+    return median if value.runs == 1 else f"{median} ({low}–{high}, {value.runs})"
+
+
+def _ratio(value: Ratio | None) -> str:
+    return MISSING if value is None else f"{value.value:.2f}x ({value.low:.2f}–{value.high:.2f})"
+
+
+def _times(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}x"
