@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +60,8 @@ class WorkloadBuilder:
         """Forget the modules, and give back the memory that only they took."""
         self._key = self._parts = None
         release_memory()
+        # What is left are libraries: the next collection need not look through them again.
+        gc.freeze()
 
     def _rebuilt(self, model: str, options: ModelOptions) -> Workload:
         module: Any = import_model(model)

@@ -61,7 +61,7 @@ def _largest_share(
 
 def _listed(values: Mapping[str, float], form: str) -> str:
     ordered = sorted(values.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {format(value, form)}" for name, value in ordered) or "nothing"
+    return ", ".join(f"{name} {format(value, form)}" for name, value in ordered) or "not measured"
 
 
 def _up_to_why(largest: float | None, claimed: float) -> str:
@@ -134,7 +134,7 @@ def _walls(walls: Mapping[str, Ratio]) -> str:
     texts = [
         f"{name} {one.value:.2f} ({one.low:.2f}–{one.high:.2f})" for name, one in walls.items()
     ]
-    return ", ".join(texts) or "nothing"
+    return ", ".join(texts) or "not measured"
 
 
 def _range(values: Sequence[float]) -> str:
@@ -156,7 +156,7 @@ def phases(rows: Sequence[StudyLikeness]) -> Verdict:
     return Verdict(
         4,
         "Diffusion behaves like LLM prefill, transformer text-to-image like decode",
-        "; ".join(told) or "nothing",
+        "; ".join(told) or "not measured",
         judge_parts(parts),
         f"Otherwise: {', '.join(against)}." if against else "So do all that were measured.",
         "the main stage of each model, by queries at once and FLOPs a byte, is like what is "
@@ -220,7 +220,7 @@ def image_scaling(sweep: SweepResult | None) -> Verdict:
     return Verdict(
         6,
         "After Flash Attention, Convolution scales worse with image size than Attention",
-        "; ".join(told) or "nothing",
+        "; ".join(told) or "not measured",
         judge_parts(parts),
         _scaling_why(steeper),
         "exponent of Convolution above that of Attention by two standard errors, over all sizes "
@@ -278,7 +278,7 @@ def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | N
         7,
         "Temporal attention is over 60% of attention time in text-to-video, 2x spatial attention's "
         "time with fewer FLOPs, and grows with the number of frames",
-        "; ".join(told) or "nothing",
+        "; ".join(told) or "not measured",
         judge_parts(parts),
         _temporal_why(rows, grows),
         "with each attention: share above 60%, time at least 1.8 times spatial's, fewer FLOPs, "
@@ -329,7 +329,7 @@ def memory_growth(memory: StudyMemory | None) -> Verdict:
     return Verdict(
         8,
         "Attention memory grows with the fourth power of the image side without Flash Attention",
-        "; ".join(told) or "nothing",
+        "; ".join(told) or "not measured",
         verdict,
         why,
         "exponent of the measured peaks of the largest sizes within a tenth of 4: holds; 2 or "

@@ -103,9 +103,9 @@ def sampling_checks(cases: Sequence[MeasuredCase]) -> Iterator[SamplingCheck]:
             same = (case.entry["model"], case.entry["attention"])
             if same != (whole.entry["model"], whole.entry["attention"]):
                 continue
-            walls = (whole.wall_ns(), case.wall_ns())
-            if walls[0] is not None and walls[1] is not None:
-                yield SamplingCheck(same[0], *walls, ratio_of(walls[1], walls[0]))
+            true, scaled = whole.wall_ns(), case.wall_ns()
+            if true is not None and scaled is not None:
+                yield SamplingCheck(same[0], true, scaled, ratio_of(scaled, true))
 
 
 def lengths(cases: Sequence[MeasuredCase]) -> Iterator[StudyLengths]:
