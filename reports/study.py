@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tracekit.study_results import HOLDS, IN_PART, NOT_HERE, NOT_MEASURED
 
 if TYPE_CHECKING:
-    from tracekit.reports.study_sections import Section, Table
+    from tracekit.reports.study_cells import Section, Table
     from tracekit.study_results import StudyReport
 
 StudyFormat = Literal["markdown", "html", "json"]

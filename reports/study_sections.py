@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import CATEGORIES
 from tracekit.reports.palette import label_of
+from tracekit.reports.study_cells import Section, Table, ratio, spread, times
+from tracekit.reports.study_sweeps import memory_section, sweep_section
 from tracekit.units import (
     MISSING,
     format_bytes,
@@ -18,36 +19,9 @@ from tracekit.units import (
 )
 
 if TYPE_CHECKING:
-    from tracekit.study_results import (
-        PowerFit,
-        Ratio,
-        Spread,
-        StudyReport,
-        StudyRun,
-        SweepPoint,
-        SweepResult,
-    )
+    from tracekit.study_results import StudyReport, StudyRun
 
 _MOST_LENGTHS: Final = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Headers, one of `l` and `r` for each, and rows of plain text."""
-
-    headers: Sequence[str]
-    align: str
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One part of the report. `figure` names what a renderer that can draw puts there."""
-
-    title: str
-    about: str
-    tables: tuple[Table, ...]
-    figure: str | None = None
 
 
 def title_of(report: StudyReport) -> str:
@@ -74,8 +48,8 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         _lengths(report),
         _likeness(report),
         _temporal(report),
-        *map(_sweep, report.sweeps),
-        _memory(report),
+        *map(sweep_section, report.sweeps),
+        memory_section(report),
         _idle(report),
         _sampling(report),
         _missing(report),
@@ -106,7 +80,7 @@ def _runs(report: StudyReport) -> Section:
             run.attention,
             run.preset or MISSING,
             MISSING if run.parameters is None else f"{run.parameters / 1e9:.2f} B",
-            _spread(run.wall_ns),
+            spread(run.wall_ns),
             format_ns(run.kernel_ns),
             format_bytes(run.peak_memory_bytes),
             _backends(run),
@@ -163,10 +137,10 @@ def _speedups(report: StudyReport) -> Section:
             one.model,
             one.architecture,
             one.base,
-            _ratio(one.wall),
+            ratio(one.wall),
             "no" if one.wall is not None and not one.wall.is_difference else "yes",
-            _times(one.kernels),
-            _times(one.attention),
+            times(one.kernels),
+            times(one.attention),
         )
         for one in report.speedups
     ]
@@ -226,8 +200,8 @@ def _likeness(report: StudyReport) -> Section:
             format_count(one.key_length),
             format_intensity(one.intensity),
             format_intensity(one.ridge),
-            _times(one.to_prefill),
-            _times(one.to_decode),
+            times(one.to_prefill),
+            times(one.to_decode),
         )
         for one in report.likeness
     ]
@@ -249,8 +223,8 @@ def _temporal(report: StudyReport) -> Section:
             one.model,
             one.attention,
             format_share(one.share),
-            _times(one.time_ratio),
-            _times(one.flops_ratio),
+            times(one.time_ratio),
+            times(one.flops_ratio),
             f"{format_share(one.temporal_l1)} / {format_share(one.spatial_l1)}",
             f"{format_share(one.temporal_l2)} / {format_share(one.spatial_l2)}",
             "yes" if one.is_factorized else "no",
@@ -269,90 +243,6 @@ def _temporal(report: StudyReport) -> Section:
     )
 
 
-def _sweep(sweep: SweepResult) -> Section:
-    names = list(dict.fromkeys(name for point in sweep.points for name in point.times))
-    rows = [
-        (
-            format_count(point.value),
-            point.attention,
-            _spread(point.wall_ns),
-            format_ns(point.kernel_ns),
-            *(format_ns(point.times.get(name)) for name in names),
-            format_bytes(point.peak_bytes),
-        )
-        for point in sweep.points
-    ]
-    fits = [
-        (one.what, one.attention, _exponent(one), format_count(one.points), _range(one))
-        for one in sweep.fits
-    ]
-    crossed = [
-        (
-            one.what,
-            one.attention,
-            f"{one.value:,.0f}"
-            + (" (beyond what was measured, by the fit)" if one.is_beyond else ""),
-        )
-        for one in sweep.crossovers
-    ]
-    headers = (sweep.title.capitalize(), "Attention", "Wall time", "Kernels", *names, "Peak")
-    return Section(
-        f"Over the {sweep.title}: {sweep.model}",
-        f"Time of all steps of {sweep.stage}. Exponents are of least squares on logarithms, with "
-        "their standard error.",
-        (
-            Table(headers, "rlrr" + "r" * len(names) + "r", rows),
-            Table(("Grows", "Attention", "Exponent", "Points", "From–to"), "llrrr", fits),
-            Table(("Temporal reaches spatial in", "Attention", "At"), "llr", crossed),
-        ),
-        f"sweep:{sweep.name}",
-    )
-
-
-def _exponent(fit: PowerFit) -> str:
-    return f"{fit.exponent:.2f}" + ("" if fit.error is None else f" ± {fit.error:.2f}")
-
-
-def _range(fit: PowerFit) -> str:
-    return f"{fit.first:,}–{fit.last:,}"
-
-
-def _memory(report: StudyReport) -> Section:
-    found = report.memory
-    points = () if found is None else found.points
-    rows = [
-        (
-            format_count(one.value),
-            format_bytes(one.model_bytes),
-            format_bytes(one.eager_bytes),
-            format_bytes(one.flash_bytes),
-            MISSING if one.ratio is None else f"{one.ratio:.3f}",
-        )
-        for one in points
-    ]
-    fits = [
-        (name, _exponent(fit), _range(fit))
-        for name, fit in (
-            ("model", None if found is None else found.model_fit),
-            ("measured", None if found is None else found.measured_fit),
-        )
-        if fit is not None
-    ]
-    return Section(
-        "Memory of the scores",
-        "What the scores of the largest call hold by the model of tracekit study memory, and the "
-        "most that a step of the denoiser allocated.",
-        (
-            Table(
-                ("Image side", "Model", "Written out", "Flash", "Written out / model"),
-                "rrrrr",
-                rows,
-            ),
-            Table(("Written out", "Exponent", "From–to"), "lrr", fits),
-        ),
-    )
-
-
 def _idle(report: StudyReport) -> Section:
     rows = [
         (
@@ -361,7 +251,7 @@ def _idle(report: StudyReport) -> Section:
             format_ns(one.wall_ns),
             format_ns(one.busy_ns),
             format_share(one.idle_share),
-            _times(one.graph_speedup),
+            times(one.graph_speedup),
         )
         for one in report.idle
         if one.wall_ns is not None or one.graph_speedup is not None
@@ -388,7 +278,7 @@ def _sampling(report: StudyReport) -> Section:
         for run in report.runs
     ]
     checks = [
-        (one.model, _spread(one.whole_ns), _spread(one.scaled_ns), _ratio(one.ratio))
+        (one.model, spread(one.whole_ns), spread(one.scaled_ns), ratio(one.ratio))
         for one in report.checks
     ]
     return Section(
@@ -406,23 +296,3 @@ def _sampling(report: StudyReport) -> Section:
 def _missing(report: StudyReport) -> Section:
     rows = [(one.name, one.status.replace("_", " "), one.reason) for one in report.missing]
     return Section("What was not measured", "", (Table(("Case", "State", "Why"), "lll", rows),))
-
-
-def points_of(sweep: SweepResult, attention: str) -> Iterator[SweepPoint]:
-    """Yield the points of a sweep with one attention."""
-    yield from (point for point in sweep.points if point.attention == attention)
-
-
-def _spread(value: Spread | None) -> str:
-    if value is None:
-        return MISSING
-    median, low, high = (format_ns(round(one)) for one in (value.median, value.low, value.high))
-    return median if value.runs == 1 else f"{median} ({low}–{high}, {value.runs})"
-
-
-def _ratio(value: Ratio | None) -> str:
-    return MISSING if value is None else f"{value.value:.2f}x ({value.low:.2f}–{value.high:.2f})"
-
-
-def _times(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.2f}x"
