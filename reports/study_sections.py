@@ -79,7 +79,7 @@ def _runs(report: StudyReport) -> Section:
             run.model,
             run.attention,
             run.preset or MISSING,
-            MISSING if run.parameters is None else f"{run.parameters / 1e9:.2f} B",
+            _parameters(run.parameters),
             spread(run.wall_ns),
             format_ns(run.kernel_ns),
             format_bytes(run.peak_memory_bytes),
@@ -105,6 +105,12 @@ def _runs(report: StudyReport) -> Section:
             Table(("Taken in a smaller preset", "Why"), "ll", refused),
         ),
     )
+
+
+def _parameters(count: int | None) -> str:
+    if count is None:
+        return MISSING
+    return f"{count / 1e9:.2f} B" if count >= 10_000_000 else f"{count / 1e6:.2f} M"
 
 
 def _backends(run: StudyRun) -> str:

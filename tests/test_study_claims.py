@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from study_builders import along_time, fit, gain, levels, like, shared, sweep
 
 from tracekit.study import claims, rules
-from tracekit.study_results import HOLDS, IN_PART, NOT_HERE, NOT_MEASURED, MemoryPoint, StudyMemory
+from tracekit.study_results import (
+    HOLDS,
+    IN_PART,
+    NOT_HERE,
+    NOT_MEASURED,
+    MemoryPoint,
+    Ratio,
+    StudyMemory,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +71,18 @@ def test_wall_and_kernel_time_must_agree() -> None:
     found = claims.diffusion_gain(rows)
     assert found.verdict == IN_PART
     assert "By wall time it does not hold here, by kernel time it holds" in found.why
+
+
+def test_a_difference_within_the_spread_is_no_speedup() -> None:
+    within = Ratio(1.5, 0.9, 2.0, is_difference=False)
+    rows = [
+        replace(gain("imagen", "diffusion", 1.5, 1.5), wall=within),
+        gain("parti", "transformer", 1.0, 1.0),
+    ]
+    found = claims.diffusion_gain(rows)
+    assert found.verdict == IN_PART
+    assert "wall time: 1.00–1.00" in found.measured
+    assert "No difference of wall time: imagen." in found.why
 
 
 def test_some_gains_hold_in_part() -> None:
