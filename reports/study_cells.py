@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tracekit.reports.palette import LABEL_OF, label_of
 from tracekit.units import MISSING, format_ns
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ def ratio(value: Ratio | None) -> str:
 def times(value: float | None) -> str:
     """Return a factor."""
     return MISSING if value is None else f"{value:.2f}x"
+
+
+def part_label(name: str) -> str:
+    """Return what a part of a sweep is called."""
+    return label_of(name) if name in LABEL_OF else name.capitalize()
 
 
 def exponent(fit: PowerFit) -> str:

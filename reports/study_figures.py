@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import CATEGORIES
 from tracekit.reports.palette import color_of, label_of
+from tracekit.reports.study_cells import part_label
 from tracekit.units import format_ns
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 760
 _ROW: Final = 20
-_LABEL: Final = 190
+_LABEL: Final = 230
 _PLOT: Final = (70, 20, 520, 260)
 """Left, top, width and height of a plot."""
 _PARTS: Final = {
@@ -81,7 +82,8 @@ def curves(sweep: SweepResult) -> str:
     times = [time for _, _, points in lines for _, time in points]
     scale = _Scale(sizes, times)
     drawn = "".join(_curve(part, attention, points, scale) for part, attention, points in lines)
-    keys = {part: _PARTS[part] for part in dict.fromkeys(part for part, _, _ in lines)}
+    drawn_parts = dict.fromkeys(part for part, _, _ in lines)
+    keys = {part_label(part): _PARTS[part] for part in drawn_parts}
     left, top, width, height = _PLOT
     axes = "".join(_axes(scale, sorted(set(sizes))))
     title = _text(left + width / 2, top + height + 34, sweep.title, "middle")

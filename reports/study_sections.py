@@ -175,24 +175,40 @@ def _lengths(report: StudyReport) -> Section:
     ]
     headers = (
         "Model", "Stage", "Axis", "Longest", "Shortest", "Ratio", "Neighbours",
-        "Queries: calls, share of attention",
+        "Length: calls",
     )  # fmt: skip
     return Section(
         "Sequence lengths",
-        "Lengths of self-attention with Flash Attention, over one stage.",
-        (Table(headers, "lllrrrrl", rows),),
+        "Self-attention with Flash Attention: lengths over one step of each stage, or over the "
+        "steps where each has its own, as in decoding.",
+        (Table(headers, "lllrrrrl", rows), _query_lengths(report)),
         "lengths",
     )
 
 
-def _distribution(rows: Iterable[tuple[int, int, float | None]]) -> str:
-    largest = sorted(rows, key=lambda row: -(row[2] or 0))
-    texts = [
-        f"{length:,}: {calls:,}, {format_share(share)}"
-        for length, calls, share in largest[:_MOST_LENGTHS]
-    ]
-    more = len(largest) - _MOST_LENGTHS
+def _distribution(rows: Iterable[tuple[int, int]]) -> str:
+    ordered = sorted(rows, reverse=True)
+    texts = [f"{length:,}: {calls:,}" for length, calls in ordered[:_MOST_LENGTHS]]
+    more = len(ordered) - _MOST_LENGTHS
     return "; ".join([*texts, *([f"{more} more"] if more > 0 else [])])
+
+
+def _query_lengths(report: StudyReport) -> Table:
+    """Return the lengths that take most of each model's attention time, one row a model."""
+    by_model: dict[str, list[str]] = {}
+    for one in report.query_lengths:
+        axis = "" if one.axis in (None, "sequence") else f" {one.axis}"
+        told = f"{one.query_length:,}{axis}: {one.calls:,}, {format_share(one.time_share)}"
+        by_model.setdefault(one.model, []).append(told)
+    rows = [
+        (
+            model,
+            "; ".join(told[:_MOST_LENGTHS])
+            + (f"; {len(told) - _MOST_LENGTHS} more" if len(told) > _MOST_LENGTHS else ""),
+        )
+        for model, told in by_model.items()
+    ]
+    return Table(("Model", "Queries at once: calls, share of attention time"), "ll", rows)
 
 
 def _likeness(report: StudyReport) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracekit.reports.study_cells import Section, Table, exponent, fitted_range, spread
+from tracekit.reports.study_cells import Section, Table, exponent, fitted_range, part_label, spread
 from tracekit.units import MISSING, format_bytes, format_count, format_ns
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ def sweep_section(sweep: SweepResult) -> Section:
         for point in sweep.points
     ]
     fits = [
-        (one.what, one.attention, exponent(one), format_count(one.points), fitted_range(one))
+        (
+            part_label(one.what),
+            one.attention,
+            exponent(one),
+            format_count(one.points),
+            fitted_range(one),
+        )
         for one in sweep.fits
     ]
     crossed = [
@@ -38,7 +44,14 @@ def sweep_section(sweep: SweepResult) -> Section:
         )
         for one in sweep.crossovers
     ]
-    headers = (sweep.title.capitalize(), "Attention", "Wall time", "Kernels", *names, "Peak")
+    headers = (
+        sweep.title.capitalize(),
+        "Attention",
+        "Wall time",
+        "Kernels",
+        *map(part_label, names),
+        "Peak",
+    )
     return Section(
         f"Over the {sweep.title}: {sweep.model}",
         f"Time of all steps of {sweep.stage}. Exponents are of least squares on logarithms, with "

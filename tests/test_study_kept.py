@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from builders import TraceBuilder
 from tracekit.errors import InputError, TraceFormatError
 from tracekit.study.kept import ANALYSIS, KEPT_COLUMNS, KERNELS, keep, read_kept
 from tracekit.study.reading import MeasuredCase
+from tracekit.study.recorder import keep_recorded
 
+RUNS = Path(__file__).parent.parent / "examples" / "runs"
 EXAMPLE = Path(__file__).parent.parent / "examples" / "traces" / "pixart_compiled.json.gz"
 
 
@@ -110,6 +113,28 @@ def test_wall_time_is_scaled_stage_by_stage(tmp_path: Path) -> None:
     assert (stage.median, stage.low, stage.high, stage.runs) == (225e6, 200e6, 250e6, 3)
     assert case.stage_ns("nothing") is None
     assert case_of(case.kept).wall_ns() is None
+
+
+@pytest.mark.parametrize("name", ["make-a-video-h200", "stable-diffusion-h200"])
+def test_a_run_on_a_gpu_keeps_what_its_passes_say_together(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    shutil.copytree(RUNS / name, folder)
+    before = tracekit.analyze(str(RUNS / name))
+    assert isinstance(before, tracekit.Analysis)
+    size = sum(file.stat().st_size for file in folder.glob("*.gz"))
+    facts = keep_recorded(folder, {"preset": "base"})
+    found = read_kept(folder).analysis
+    assert found.corrected == before.corrected
+    assert found.corrected is not None
+    assert found.what_if == before.what_if != ()
+    assert found.roofline == before.roofline
+    assert found.attention.likeness == before.attention.likeness
+    assert facts["kernel_ns"]["rich"] == before.time.kernel_ns
+    light = facts["kernel_ns"]["light"]
+    assert light is None or abs(light / before.time.kernel_ns - 1) < 0.01
+    kept_size = sum((folder / file).stat().st_size for file in (KERNELS, ANALYSIS))
+    assert kept_size < size / 4
+    assert not (folder / "trace.json.gz").exists()
 
 
 def test_what_is_broken_is_told(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ class SamplingCheck:
 class StudyLengths:
     """Lengths of self-attention over one stage of a model, and what time they take.
 
-    `profile` is in time order; `distribution` has query length, calls and share of attention time.
+    `profile` is in time order; `distribution` counts the calls of each length in it.
     """
 
     model: str
@@ -126,7 +126,21 @@ class StudyLengths:
     ratio: float
     neighbour_ratio: float
     profile: tuple[int, ...]
-    distribution: tuple[tuple[int, int, float | None], ...]
+    distribution: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLength:
+    """Self-attention of a model from so many queries, in all stages: its calls and their time.
+
+    `time_share` is of the attention time of the recorded steps.
+    """
+
+    model: str
+    axis: str | None
+    query_length: int
+    calls: int
+    time_share: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +301,7 @@ class StudyReport:
     speedups: tuple[Speedup, ...]
     checks: tuple[SamplingCheck, ...]
     lengths: tuple[StudyLengths, ...]
+    query_lengths: tuple[QueryLength, ...]
     likeness: tuple[StudyLikeness, ...]
     temporal: tuple[TemporalAttention, ...]
     sweeps: tuple[SweepResult, ...]

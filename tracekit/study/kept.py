@@ -49,7 +49,7 @@ KEPT_COLUMNS: Final = (
 )
 _TEXTS: Final = ("name", "category", "evidence", "attention_kind", "attention_axis", "stage", "op")
 _MOST: Final = 200
-"""Gaps, attention calls and culprits that an analysis keeps."""
+"""Gaps and attention calls that an analysis keeps."""
 _MOST_BYTES: Final = 64 * 2**20
 
 
@@ -157,7 +157,7 @@ def _cut(analysis: Analysis, folder: Path) -> Analysis:
         analysis,
         trace=replace(analysis.trace, **trace),
         top_kernels=analysis.top_kernels[:20],
-        idle=replace(idle, gaps=gaps, gaps_listed=len(gaps), blame=idle.blame[:_MOST]),
+        idle=replace(idle, gaps=gaps, gaps_listed=len(gaps)),
         attention=replace(attention, calls=calls, calls_listed=len(calls)),
     )
 

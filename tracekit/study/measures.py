@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -11,6 +12,7 @@ from tracekit.study.families import FAMILIES
 from tracekit.study.plan import BASELINE, FLASH, MATH
 from tracekit.study.reading import ATTENTION, MeasuredCase, ratio_of
 from tracekit.study_results import (
+    QueryLength,
     SamplingCheck,
     Speedup,
     StudyIdle,
@@ -120,32 +122,34 @@ def lengths(cases: Sequence[MeasuredCase]) -> Iterator[StudyLengths]:
             )
             if not profile.lengths or _is_preparing(profile.stage):
                 continue
-            ends = (max(profile.lengths), min(profile.lengths))
+            # Decoding has one query a step: what varies are the keys.
+            given = found.levels if found and profile.points == "call" else profile.lengths
+            longest, shortest = max(given), min(given)
             step = -(-len(profile.lengths) // _MOST_POINTS)
             yield StudyLengths(
                 model=case.entry["model"],
                 stage=profile.stage,
                 axis=profile.axis,
-                longest=ends[0],
-                shortest=ends[1],
-                ratio=ends[0] / ends[1] if found is None else found.ratio,
+                longest=longest,
+                shortest=shortest,
+                ratio=longest / shortest,
                 neighbour_ratio=1.0 if found is None else found.neighbour_ratio,
                 profile=profile.lengths[::step],
-                distribution=_distribution(case, profile.axis),
+                distribution=tuple(sorted(Counter(profile.lengths).items())),
             )
 
 
-def _distribution(
-    case: MeasuredCase, axis: str | None
-) -> tuple[tuple[int, int, float | None], ...]:
-    """Return query lengths of self-attention along an axis, over all of the trace."""
-    sums: dict[int, tuple[int, float]] = {}
-    for row in case.analysis.attention.sequence_lengths:
-        if row.axis != axis or row.kind not in ("self", "joint") or row.query_length is None:
-            continue
-        calls, share = sums.get(row.query_length, (0, 0.0))
-        sums[row.query_length] = (calls + row.calls, share + (row.time_share or 0))
-    return tuple((length, *sums[length]) for length in sorted(sums))
+def query_lengths(cases: Sequence[MeasuredCase]) -> Iterator[QueryLength]:
+    """Yield how many queries self-attention has at once in each model with flash attention."""
+    for case in _with_flash(cases):
+        sums: dict[tuple[str | None, int], tuple[int, float]] = {}
+        for row in case.analysis.attention.sequence_lengths:
+            if row.kind in ("self", "joint") and row.query_length is not None:
+                key = (row.axis, row.query_length)
+                calls, share = sums.get(key, (0, 0.0))
+                sums[key] = (calls + row.calls, share + (row.time_share or 0))
+        for (axis, length), (calls, share) in sorted(sums.items(), key=lambda one: -one[1][1]):
+            yield QueryLength(case.entry["model"], axis, length, calls, share)
 
 
 def _is_preparing(stage: str | None) -> bool:

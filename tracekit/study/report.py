@@ -43,6 +43,7 @@ def study_report(path: Path) -> StudyReport:
         speedups=measures.speedups(runs),
         checks=tuple(measures.sampling_checks(cases)),
         lengths=tuple(measures.lengths(cases)),
+        query_lengths=tuple(measures.query_lengths(cases)),
         likeness=measures.likeness(cases),
         temporal=tuple(measures.temporal(cases)),
         sweeps=found,
