@@ -64,6 +64,8 @@ class WorkloadBuilder:
         gc.freeze()
 
     def _rebuilt(self, model: str, options: ModelOptions) -> Workload:
+        # What the last one held beside its modules would be in the way of larger sizes.
+        release_memory()
         module: Any = import_model(model)
         make, parts = module.parts, self._parts
 
