@@ -53,7 +53,8 @@ def _section(section: Section) -> list[str]:
     from tracekit.reports.markdown import escape
 
     tables = [_table(table) for table in section.tables if table.rows]
-    return [f"## {escape(section.title)}", escape(section.about), *tables]
+    about = [escape(section.about)] if section.about else []
+    return [f"## {escape(section.title)}", *about, *tables]
 
 
 def _table(table: Table) -> str:

@@ -47,7 +47,9 @@ def ratio(value: Ratio | None) -> str:
 
 def times(value: float | None) -> str:
     """Return a factor."""
-    return MISSING if value is None else f"{value:.2f}x"
+    if value is None:
+        return MISSING
+    return f"{value:.2f}x" if value >= 0.1 else f"{value:.2g}x"
 
 
 def part_label(name: str) -> str:

@@ -244,6 +244,7 @@ def _temporal(report: StudyReport) -> Section:
         (
             one.model,
             one.attention,
+            one.stage or "all",
             format_share(one.share),
             times(one.time_ratio),
             times(one.flops_ratio),
@@ -254,14 +255,14 @@ def _temporal(report: StudyReport) -> Section:
         for one in report.temporal
     ]
     headers = (
-        "Model", "Attention", "Share of attention", "Time / spatial", "FLOPs / spatial",
+        "Model", "Attention", "Stage", "Share of attention", "Time / spatial", "FLOPs / spatial",
         "L1 hits", "L2 hits", "Space and time in turn",
     )  # fmt: skip
     return Section(
         "Attention along time",
         "Temporal attention beside spatial. Hit rates of the caches where Nsight Compute counted "
         "them.",
-        (Table(headers, "llrrrrrl", rows),),
+        (Table(headers, "lllrrrrrl", rows),),
     )
 
 

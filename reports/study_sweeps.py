@@ -37,7 +37,7 @@ def sweep_section(sweep: SweepResult) -> Section:
     ]
     crossed = [
         (
-            one.what,
+            f"{one.what}: {'reaches' if one.is_upward else 'falls below'} spatial",
             one.attention,
             f"{one.value:,.0f}"
             + (" (beyond what was measured, by the fit)" if one.is_beyond else ""),
@@ -59,7 +59,7 @@ def sweep_section(sweep: SweepResult) -> Section:
         (
             Table(headers, "rlrr" + "r" * len(names) + "r", rows),
             Table(("Grows", "Attention", "Exponent", "Points", "From–to"), "llrrr", fits),
-            Table(("Temporal reaches spatial in", "Attention", "At"), "llr", crossed),
+            Table(("Temporal attention", "Attention", "At"), "llr", crossed),
         ),
         f"sweep:{sweep.name}",
     )

@@ -76,7 +76,7 @@ def sweep(*fits: PowerFit, name: str = "image-size") -> SweepResult:
 
 
 def along_time(share: float, time: float, flops: float | None, **changes: Any) -> TemporalAttention:
-    made = TemporalAttention("make-a-video", "flash", share, time, flops, is_factorized=True)
+    made = TemporalAttention("make-a-video", "flash", None, share, time, flops, is_factorized=True)
     return replace(made, **changes)
 
 

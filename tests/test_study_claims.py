@@ -181,6 +181,15 @@ def test_attention_over_space_and_time_at_once_is_not_asked() -> None:
     assert claims.temporal_attention([row], None).verdict == NOT_MEASURED
 
 
+def test_the_base_of_a_cascade_is_asked_and_what_enlarges_it_is_not() -> None:
+    whole = along_time(0.61, 1.8, 0.9)
+    base, larger = (along_time(0.1, 0.1, 2.0, stage=stage) for stage in ("denoise", "larger"))
+    assert claims.temporal_attention([whole, larger], grown(1)).verdict == HOLDS  # type: ignore[arg-type]
+    found = claims.temporal_attention([whole, base], grown(1))  # type: ignore[arg-type]
+    assert found.verdict == IN_PART
+    assert "make-a-video flash, denoise alone: 10% of attention time" in found.measured
+
+
 def memory(exponent: float | None) -> StudyMemory:
     measured = None if exponent is None else fit("measured", exponent, attention="eager")
     points = (MemoryPoint(512, 100, 110, 10, 1.1), MemoryPoint(1024, 1600, None, 20, None))

@@ -48,6 +48,12 @@ def test_a_crossover_between_points_lies_on_the_line_of_logarithms() -> None:
     assert (found.value, found.is_beyond) == (pytest.approx(8), False)
 
 
+def test_a_crossover_on_the_way_down() -> None:
+    found = crossover("time", "flash", [(4, 4.0), (16, 0.25), (32, 2.0)])
+    assert found is not None
+    assert (found.value, found.is_upward) == (pytest.approx(8), False)
+
+
 def test_a_crossover_beyond_the_points_is_by_the_fit() -> None:
     found = crossover("FLOPs", "flash", [(4, 0.01), (8, 0.02), (16, 0.04)])
     assert found is not None

@@ -65,10 +65,12 @@ def test_an_interruption_keeps_what_was_finished(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_not_tried_larger_or_again(tmp_path: Path) -> None:
-    full = FakeRecorder({"image-size.eager.64": OutOfMemoryError("out of memory")})
+    error = OutOfMemoryError("out of memory (the passes that were done are in /somewhere)")
+    full = FakeRecorder({"image-size.eager.64": error})
     study(tmp_path, full, sweeps=("image-size",))
     found = read_study(tmp_path).cases
-    assert found["image-size.eager.64"]["status"] == "does_not_fit"
+    smaller = found["image-size.eager.64"]
+    assert (smaller["status"], smaller["error"]) == ("does_not_fit", "out of memory")
     larger = found["image-size.eager.128"]
     assert (larger["status"], larger["error"]) == (
         "does_not_fit",

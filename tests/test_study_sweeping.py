@@ -76,6 +76,7 @@ def test_temporal_attention_is_over_the_whole_work() -> None:
     case = frames(8)
     case.entry |= {"sweep": None, "model": "make-a-video"}
     case.analysis = type("A", (), {"attention": type("B", (), {"cache": None})()})()
+    # Only one stage has both, so it is not told apart.
     (found,) = measures.temporal([case])
     temporal, spatial = 50 * 64, 50 * 32
     assert found.time_ratio == pytest.approx(2)

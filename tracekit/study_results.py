@@ -167,6 +167,7 @@ class StudyLikeness:
 class TemporalAttention:
     """Attention along time beside attention over space, of one model with one attention.
 
+    `stage` is null for the whole work, whose hit rates stand there.
     `share` is of all attention time, ratios are temporal over spatial. `is_factorized` says that
     both together are most of the model's attention. Hit rates are null where
     no hardware counters were recorded.
@@ -174,6 +175,7 @@ class TemporalAttention:
 
     model: str
     attention: str
+    stage: str | None
     share: float
     time_ratio: float
     flops_ratio: float | None
@@ -217,12 +219,16 @@ class PowerFit:
 
 @dataclass(frozen=True, slots=True)
 class Crossover:
-    """Where temporal attention reaches spatial attention; `is_beyond` was found by a fit."""
+    """Where temporal attention reaches spatial attention, or, not `is_upward`, falls below it.
+
+    `is_beyond` is beyond what was measured, found by a fit.
+    """
 
     what: str
     attention: str
     value: float
     is_beyond: bool
+    is_upward: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,11 @@ def _tell(summary: StudySummary) -> None:
     states = [f"{count} {state.replace('_', ' ')}" for state, count in summary.states.items()]
     folder = click.format_filename(summary.folder)
     click.echo(f"{folder}: {', '.join(states) or 'nothing done'}; took {summary.took_s:.0f} s.")
-    if summary.not_begun or summary.states.get("failed"):
+    failed = summary.states.get("failed", 0)
+    if summary.not_begun:
         click.echo(f"{summary.not_begun} not begun: the same call goes on from here.")
+    elif failed:
+        click.echo(f"{failed} failed: the same call tries them again.")
     click.echo(f"Next: tracekit study report {shlex.quote(folder)} -o study.html")
 
 

@@ -38,6 +38,8 @@ from tracekit.study_results import (
 CONV_CLAIM, LINEAR_CLAIM = 0.44, 0.49
 SHARE_CLAIM, TIME_CLAIM = 0.6, 2.0
 MEMORY_CLAIM: Final = 4.0
+BASE_STAGE: Final = "denoise"
+"""The stage of a cascade that makes the video; those that follow make more frames and pixels."""
 
 
 def _flash_runs(runs: Iterable[StudyRun], task: str, architecture: str) -> list[StudyRun]:
@@ -161,10 +163,16 @@ def phases(rows: Sequence[StudyLikeness]) -> Verdict:
         "Diffusion behaves like LLM prefill, transformer text-to-image like decode",
         "; ".join(told) or "not measured",
         judge_parts(parts),
-        f"Otherwise: {', '.join(against)}." if against else "So do all that were measured.",
+        _phases_why(against, measured=bool(images)),
         "the main stage of each model, by queries at once and FLOPs a byte, is like what is "
         "claimed: all hold, some in part",
     )
+
+
+def _phases_why(against: Sequence[str], *, measured: bool) -> str:
+    if not measured:
+        return "No model of images was measured."
+    return f"Otherwise: {', '.join(against)}." if against else "So do all that were measured."
 
 
 def length_variation(rows: Sequence[StudyLengths], diffusion: Iterable[str]) -> Verdict:
@@ -256,7 +264,7 @@ def _scaling_why(parts: Sequence[bool]) -> str:
 def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | None) -> Verdict:
     """Claim 7: temporal attention is over 60% of attention time, and twice spatial attention's."""
     parts: list[bool | None] = []
-    rows = [row for row in rows if row.is_factorized]
+    rows = [row for row in rows if row.is_factorized and row.stage in (None, BASE_STAGE)]
     for row in rows:
         parts.append(row.share > SHARE_CLAIM)
         parts.append(row.time_ratio >= TIME_CLAIM * (1 - CLOSE))
@@ -264,8 +272,8 @@ def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | N
     grows = [_grows(sweep, attention) for attention in (FLASH, BASELINE)]
     parts += [one for one in grows if one is not None]
     told = [
-        f"{row.model} {row.attention}: {row.share:.0%} of attention time, {row.time_ratio:.2f}x "
-        "spatial's time"
+        f"{row.model} {row.attention}{_of(row)}: {row.share:.0%} of attention time, "
+        f"{row.time_ratio:.2f}x spatial's time"
         + ("" if row.flops_ratio is None else f" with {row.flops_ratio:.2f}x its FLOPs")
         for row in rows
     ]
@@ -284,10 +292,14 @@ def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | N
         "; ".join(told) or "not measured",
         judge_parts(parts),
         _temporal_why(rows, grows),
-        "with each attention: share above 60%, time at least 1.8 times spatial's, fewer FLOPs, "
-        "share growing with frames by two standard errors: all hold, some in part; models whose "
+        "with each attention, of the whole and of its base: share above 60%, time at least 1.8 "
+        "times spatial's, fewer FLOPs, share growing with frames by two standard errors: all hold, some in part; models whose "
         "attention is mostly over space and time at once are not asked",
     )
+
+
+def _of(row: TemporalAttention) -> str:
+    return "" if row.stage is None else f", {row.stage} alone"
 
 
 def _grows(sweep: SweepResult | None, attention: str) -> bool | None:

@@ -48,17 +48,16 @@ def fits(what: str, attention: str, points: Sequence[tuple[int, float]]) -> list
 
 
 def crossover(what: str, attention: str, ratios: Sequence[tuple[int, float]]) -> Crossover | None:
-    """Return where a ratio reaches 1 on its way up: between two points, or beyond the last.
+    """Return where a ratio first crosses 1: between two points, or beyond the last on its way up.
 
-    Beyond, it is where the power law through the last points would. Null where it never does, or
-    is above 1 from the first point on.
+    Beyond, it is where the power law through the last points would. Null where it never does.
     """
     points = sorted((size, ratio) for size, ratio in ratios if ratio > 0)
     for (start, low), (stop, high) in pairwise(points):
-        if low < 1 <= high:
+        if (low < 1) != (high < 1):
             part = -math.log(low) / (math.log(high) - math.log(low))
             at = math.exp(math.log(start) + part * math.log(stop / start))
-            return Crossover(what, attention, at, is_beyond=False)
+            return Crossover(what, attention, at, is_beyond=False, is_upward=high > low)
     if not points or points[-1][1] >= 1:
         return None
     last = points[-LAST:]

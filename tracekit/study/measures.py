@@ -205,27 +205,41 @@ def _likeness(case: MeasuredCase) -> Iterator[StudyLikeness]:
 
 
 def temporal(cases: Sequence[MeasuredCase]) -> Iterator[TemporalAttention]:
-    """Yield temporal attention beside spatial of the models that have both."""
+    """Yield temporal attention beside spatial of the models that have both, whole and by stage."""
     for case in model_cases(cases):
-        axes = case.by_axis()
-        if not axes.get("temporal", (0, 0))[0] or not axes.get("spatial", (0, 0))[0]:
+        whole = _temporal(case, None)
+        if whole is None:
             continue
-        (time, flops), (beside, spatial_flops) = axes["temporal"], axes["spatial"]
-        whole = sum(one for one, _ in axes.values())
         caches = _caches(case)
         along, over = caches.get("temporal"), caches.get("spatial")
-        yield TemporalAttention(
-            model=case.entry["model"],
-            attention=case.entry["attention"],
-            share=time / whole,
-            is_factorized=2 * (time + beside) > whole,
-            time_ratio=time / beside,
-            flops_ratio=flops / spatial_flops if flops and spatial_flops else None,
+        yield replace(
+            whole,
             temporal_l1=None if along is None else along.l1_hit_rate,
             spatial_l1=None if over is None else over.l1_hit_rate,
             temporal_l2=None if along is None else along.l2_hit_rate,
             spatial_l2=None if over is None else over.l2_hit_rate,
         )
+        stages = dict.fromkeys(row.stage for row in case.rows if row.stage is not None)
+        found = [one for stage in stages if (one := _temporal(case, stage)) is not None]
+        yield from found if len(found) > 1 else ()
+
+
+def _temporal(case: MeasuredCase, stage: str | None) -> TemporalAttention | None:
+    """Return temporal beside spatial attention of a stage, or the whole, null without both."""
+    axes = case.by_axis(stage)
+    if not axes.get("temporal", (0, 0))[0] or not axes.get("spatial", (0, 0))[0]:
+        return None
+    (time, flops), (beside, spatial_flops) = axes["temporal"], axes["spatial"]
+    whole = sum(one for one, _ in axes.values())
+    return TemporalAttention(
+        model=case.entry["model"],
+        attention=case.entry["attention"],
+        stage=stage,
+        share=time / whole,
+        time_ratio=time / beside,
+        flops_ratio=flops / spatial_flops if flops and spatial_flops else None,
+        is_factorized=2 * (time + beside) > whole,
+    )
 
 
 def _caches(case: MeasuredCase) -> dict[str | None, AxisCache]:

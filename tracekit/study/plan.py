@@ -139,7 +139,7 @@ _TRACE_STEPS: Final[dict[Scale, dict[str, int]]] = {
         "muse": 3,
         "prod-image": 3,
     },
-    "tiny": {"llama": 2, "parti": 2},
+    "tiny": {"llama": 2, "parti": 2, "pixart": 2},
 }
 _OTHER_STEPS: Final[dict[Scale, int]] = {"full": 4, "quick": 2, "tiny": 1}
 _SLOW: Final = {

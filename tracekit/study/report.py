@@ -9,6 +9,7 @@ from tracekit.study import claims, measures, sweeping
 from tracekit.study.families import PAPER
 from tracekit.study.folder import DONE, read_study
 from tracekit.study.reading import read_cases
+from tracekit.study.running import without_place
 from tracekit.study_results import STUDY_SCHEMA, NotMeasured, StudyReport, Verdict
 
 
@@ -36,7 +37,7 @@ def study_report(path: Path) -> StudyReport:
         verdicts=(),
         runs=runs,
         missing=tuple(
-            NotMeasured(name, entry["status"], entry["error"])
+            NotMeasured(name, entry["status"], without_place(entry["error"]))
             for name, entry in study.cases.items()
             if entry["status"] != DONE
         ),

@@ -141,7 +141,7 @@ def _one(study: StudyFolder, case: Case, recorder: Recorder, listener: Listener)
     try:
         facts = recorder(case, folder, listener)
     except OutOfMemoryError as error:
-        found = {"status": DOES_NOT_FIT, "error": _line(error)}
+        found = {"status": DOES_NOT_FIT, "error": without_place(_line(error))}
         shutil.rmtree(folder, ignore_errors=True)
     except TracekitError as error:
         found = {"status": FAILED, "error": _line(error)}
@@ -196,6 +196,11 @@ def _summary(study: StudyFolder, cases: tuple[Case, ...], took_s: float) -> Stud
             states[status] = states.get(status, 0) + 1
             begun += 1
     return StudySummary(study.path, states, len(cases) - begun, took_s)
+
+
+def without_place(text: str) -> str:
+    """Return what an error says without where it left what was done: that is removed."""
+    return text.partition(" (the passes that were done")[0]
 
 
 def _line(error: BaseException) -> str:

@@ -124,7 +124,9 @@ def memory(found: Sequence[SweepResult], dtype: str, *, tiny: bool) -> StudyMemo
         eager, flash = peaks.get((value, BASELINE)), peaks.get((value, FLASH))
         rows.append(MemoryPoint(value, held, eager, flash, eager / held if eager else None))
     eager_points = [(row.value, row.eager_bytes or 0) for row in rows]
-    model = fits("model", BASELINE, [(row.value, row.model_bytes) for row in rows])
+    # Over the same sizes; all of them where nothing was measured.
+    known = [row for row in rows if row.eager_bytes is not None] or rows
+    model = fits("model", BASELINE, [(row.value, row.model_bytes) for row in known])
     measured = fits("measured", BASELINE, eager_points)
     return StudyMemory(
         model=sweep.model,
