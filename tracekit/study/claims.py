@@ -293,8 +293,8 @@ def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | N
         judge_parts(parts),
         _temporal_why(rows, grows),
         "with each attention, of the whole and of its base: share above 60%, time at least 1.8 "
-        "times spatial's, fewer FLOPs, share growing with frames by two standard errors: all hold, some in part; models whose "
-        "attention is mostly over space and time at once are not asked",
+        "times spatial's, fewer FLOPs, share growing with frames by two standard errors: all hold, "
+        "some in part; models whose attention is mostly over space and time at once are not asked",
     )
 
 
