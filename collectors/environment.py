@@ -49,6 +49,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
+def release_memory() -> None:
+    """Give back the memory of a GPU that nobody holds any more."""
+    import gc
+
+    torch = import_torch()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def check_device(device: str) -> None:
     """Raise when a device is not there.
 

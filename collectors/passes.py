@@ -37,7 +37,13 @@ from tracekit.collectors.speedups import (
 )
 from tracekit.collectors.timing import SCHEMA as TIMING_SCHEMA
 from tracekit.collectors.timing import TRACED_REPEATS, measure, summarize
-from tracekit.errors import HostError, InputError, TracekitError, UsageError
+from tracekit.errors import (
+    HostError,
+    InputError,
+    OutOfMemoryError,
+    TracekitError,
+    UsageError,
+)
 from tracekit.runfolder import EAGER_PASS, LIGHT_PASS, RICH_PASS, TIMING
 
 if TYPE_CHECKING:
@@ -331,7 +337,7 @@ class _Recorder:
         if isinstance(error, TracekitError) or not isinstance(error, Exception):
             return error
         if is_out_of_memory(error):
-            return HostError(
+            return OutOfMemoryError(
                 f"{self._workload.name}: out of memory on {self._options.device}; give a smaller "
                 f"--batch or --size (the passes that were done are in {folder})"
             )

@@ -177,6 +177,9 @@ def start_profiler(*, cpu: bool, cuda: bool, shapes: bool, stacks: bool = False)
         activities=activities, record_shapes=shapes, with_stack=stacks, acc_events=True
     )
     profiler.start()
+    # Asked for above, because PyTorch warns otherwise. What it does for it when the profiler stops,
+    # an object in Python of every event, takes longer than the export and serves nobody here.
+    profiler.profiler.acc_events = False
     return profiler
 
 

@@ -39,7 +39,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tracekit.memory_results": BASE,
     "tracekit.track_results": BASE,
     "tracekit.serving": BASE,
-    "tracekit.study": BASE | {"tracekit.memory_results"},
+    "tracekit.study": BASE
+    | {
+        "tracekit.analysis",
+        "tracekit.api",
+        "tracekit.attention_results",
+        "tracekit.classifying",
+        "tracekit.collectors",
+        "tracekit.memory_results",
+        "tracekit.output",
+        "tracekit.results",
+        "tracekit.runfolder",
+        "tracekit.runrecord",
+        "tracekit.study_results",
+    },
+    "tracekit.study_results": BASE,
     "tracekit.schemas": BASE,
     "tracekit.trace": BASE,
     "tracekit.output": BASE,
@@ -127,6 +141,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracekit.validation_results",
         "tracekit.memory_results",
         "tracekit.track_results",
+        "tracekit.study_results",
         "tracekit.units",
         "tracekit.categories",
         "tracekit.errors",
@@ -270,6 +285,7 @@ def test_errors_carry_the_exit_codes_of_the_command_line() -> None:
         "LimitExceededError": 3,
         "MissingDependencyError": 4,
         "HostError": 5,
+        "OutOfMemoryError": 5,
     }
 
 

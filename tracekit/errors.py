@@ -9,6 +9,7 @@
     * LimitExceededError: it is larger than the limits allow; the text names the option
   * MissingDependencyError (4): an extra is not installed
   * HostError (5): this machine cannot do it (no space, not writable, no GPU)
+    * OutOfMemoryError: the memory of the device does not suffice
 """
 
 from __future__ import annotations
@@ -58,3 +59,7 @@ class HostError(TracekitError):
     """The machine cannot do what was asked: no space, not writable, no GPU."""
 
     exit_code = 5
+
+
+class OutOfMemoryError(HostError):
+    """The memory of the device does not suffice; something smaller may fit."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from tracekit.errors import HostError, UsageError
+from tracekit.errors import OutOfMemoryError, UsageError
 
 if TYPE_CHECKING:
     from tracekit.collectors.workload import ModelOptions
@@ -46,7 +46,7 @@ def choose(
 
 
 def check_memory(module: Any, options: ModelOptions) -> None:
-    """Raise `HostError` where the weights alone exceed what is free, before any is allocated.
+    """Raise `OutOfMemoryError` where weights alone exceed what is free, before any is allocated.
 
     `module` is that of a model. The error names the next smaller preset that fits. Weights from
     a folder and what stands on a CPU are not checked.
@@ -65,10 +65,18 @@ def check_memory(module: Any, options: ModelOptions) -> None:
         advice = f"give --preset {max(fitting, key=lambda one: fitting[one])}"
     elif options.dtype == "float32" and needed <= 2 * free:
         advice = "give --dtype bfloat16"
-    raise HostError(
+    raise OutOfMemoryError(
         f"{module.NAME} {name} needs {needed / 1e9:.1f} GB for its weights in {options.dtype}, "
         f"and {free / 1e9:.1f} GB are free on {options.device}: {advice}"
     )
+
+
+def smaller_presets(module: Any, options: ModelOptions) -> tuple[str, ...]:
+    """Return the presets whose weights are smaller than those asked for, the largest first."""
+    whole = weight_bytes(module, options)
+    sizes = {one: weight_bytes(module, replace(options, preset=one)) for one in module.PRESETS}
+    smaller = [one for one, size in sizes.items() if size < whole]
+    return tuple(sorted(smaller, key=lambda one: -sizes[one]))
 
 
 def weight_bytes(module: Any, options: ModelOptions) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import textwrap
 import time
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from tracekit.cli.progress import shown_progress
-from tracekit.errors import HostError, UsageError
+from tracekit.cli.terminal import be_quiet
+from tracekit.errors import OutOfMemoryError, UsageError
 from tracekit.runfolder import COUNTERS
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     _check_target(target, given, is_script=is_script(target))
     if output is None:
         raise UsageError("give the run folder to write with -o")
-    _be_quiet()
+    be_quiet()
     refuse_filled(output, force=given["force"])
     if given["ncu"]:
         check_countable(given, is_script=is_script(target))
@@ -182,12 +182,6 @@ def _script(command: tuple[str, ...], output: Path, *, stacks: bool, force: bool
     click.echo(f"Took {time.monotonic() - started:.1f} s; the script ended with {code}.", err=True)
     click.echo(f"Next: tracekit analyze {shlex.quote(folder)}", err=True)
     raise click.exceptions.Exit(code)
-
-
-def _be_quiet() -> None:
-    """Keep the profiler's own messages, which name no cause, from the terminal."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _list_models(*, verbose: bool) -> None:
@@ -326,7 +320,7 @@ def _out_of_memory(device: str) -> Iterator[None]:
         from tracekit.collectors.environment import is_out_of_memory
 
         if is_out_of_memory(error):
-            raise HostError(
+            raise OutOfMemoryError(
                 f"out of memory on {device}; give a smaller --batch or --size"
             ) from error
         raise

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from tracekit.cli.options import output_options
-from tracekit.cli.terminal import is_colored, text_width
+from tracekit.cli.progress import shown_study
+from tracekit.cli.terminal import be_quiet, is_colored, text_width
+from tracekit.errors import UsageError
 
 if TYPE_CHECKING:
     from tracekit.reports import Format
+    from tracekit.reports.study import StudyFormat
     from tracekit.study.memory import Dtype
+    from tracekit.study.running import StudySummary
 
 _SIZE: Final = re.compile(r"(\d{1,7})(?:[x×](\d{1,7}))?")
+_REPORTS: Final[dict[str, StudyFormat]] = {".html": "html", ".md": "markdown", ".json": "json"}
 _COUNT: Final = re.compile(r"\d{1,7}")
 
 
@@ -54,6 +60,128 @@ class _Counts(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 @click.group()
 def study() -> None:
     """Questions of the study of generative models (arXiv 2312.14385), for any model."""
+
+
+@study.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder of the study; one that was begun goes on.",
+)
+@click.option(
+    "--models",
+    multiple=True,
+    metavar="NAME,…",
+    help="Models or groups: paper, today, all [paper].",
+)
+@click.option(
+    "--sweeps",
+    multiple=True,
+    metavar="NAME,…",
+    help="image-size, frames, video-size, prompt, output, batch, or none [those of the models].",
+)
+@click.option("--quick", is_flag=True, help="Fewer repeats and points: ten minutes on an H100.")
+@click.option("--tiny", is_flag=True, help="Tiny models: a minute on a CPU, to try it.")
+@click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="[bfloat16; float32 on a CPU].",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and inputs.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), help="Begin nothing after this time; call again."
+)
+def run(
+    output: Path,
+    models: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    quick: bool,
+    tiny: bool,
+    **given: Any,
+) -> None:
+    """Measure the models of the study on this machine, into a folder that study report reads.
+
+    Each model runs with attention written out (eager) and with Flash Attention. Long loops are
+    sampled: some steps of each stage stand for all. Sweeps vary one size of a model. What is done
+    stays done: the same call goes on where the last one stopped, and tries again what failed.
+    """
+    from tracekit.study.families import chosen_models
+    from tracekit.study.plan import chosen_sweeps
+    from tracekit.study.recorder import CaseRecorder, RecorderOptions
+    from tracekit.study.running import StudyOptions, run_study
+
+    if quick and tiny:
+        raise UsageError("--quick, --tiny: give one of them")
+    names = chosen_models(_names(models) or ("paper",))
+    recorder = CaseRecorder(RecorderOptions(tiny=tiny, **_recording(given)))
+    options = StudyOptions(
+        models=names,
+        scale="tiny" if tiny else "quick" if quick else "full",
+        sweeps=chosen_sweeps(_names(sweeps), names),
+        dtype=recorder.options.true_dtype,
+        device=given["device"],
+        seed=given["seed"],
+        minutes=given["minutes"],
+    )
+    be_quiet()
+    with shown_study() as listener:
+        summary = run_study(output, options, recorder, listener)
+    _tell(summary)
+
+
+@study.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write here, as the name ends: .html, .md or .json; Markdown to stdout without it.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the output file if it exists.")
+def report(folder: Path, output: Path | None, force: bool) -> None:
+    """Say what a study found: the claims of the paper, each with a verdict, and all tables.
+
+    FOLDER is what study run has written. Needs neither a GPU nor the traces: everything is made
+    again from the kernel tables that were kept.
+    """
+    from tracekit.output import refuse_existing, whole_file
+    from tracekit.reports.study import render_study
+    from tracekit.study.report import study_report
+
+    if output is not None:
+        if output.suffix.lower() not in _REPORTS:
+            raise UsageError(f"{output}: give a name that ends in {', '.join(_REPORTS)}")
+        refuse_existing(output, force=force)
+    format_ = "markdown" if output is None else _REPORTS[output.suffix.lower()]
+    text = render_study(study_report(folder), format_)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(output, force=force) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in texts for name in text.split(",") if name.strip())
+
+
+def _recording(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("device", "dtype", "seed")}
+
+
+def _tell(summary: StudySummary) -> None:
+    states = [f"{count} {state.replace('_', ' ')}" for state, count in summary.states.items()]
+    folder = click.format_filename(summary.folder)
+    click.echo(f"{folder}: {', '.join(states) or 'nothing done'}; took {summary.took_s:.0f} s.")
+    failed = summary.states.get("failed", 0)
+    if summary.not_begun:
+        click.echo(f"{summary.not_begun} not begun: the same call goes on from here.")
+    elif failed:
+        click.echo(f"{failed} failed: the same call tries them again.")
+    click.echo(f"Next: tracekit study report {shlex.quote(folder)} -o study.html")
 
 
 @study.command()

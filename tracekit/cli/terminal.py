@@ -38,6 +38,12 @@ def tell(line: str) -> None:
     click.echo(f"tracekit: {clean(line)}", err=True, color=True)
 
 
+def be_quiet() -> None:
+    """Keep the profiler's own messages, which name no cause, from the terminal."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def echo_warnings(result: Analysis | AnalysisSet, *, shown: bool) -> None:
     """Write warnings and unreadable inputs to stderr, unless the report itself shows them."""
     from tracekit.results import AnalysisSet

@@ -1,0 +1,194 @@
+"""A study that is run: what is done stays, what fails is tried again, what differs is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_builders import FakeRecorder, Told
+
+from tracekit.cli import run as command
+from tracekit.errors import HostError, InputError, OutOfMemoryError, UsageError
+from tracekit.study.families import FAMILIES, PAPER, chosen_models
+from tracekit.study.folder import read_study
+from tracekit.study.plan import SWEEPS, Plan, chosen_sweeps
+from tracekit.study.running import StudyOptions, StudySummary, run_study
+
+SD = ("stable-diffusion",)
+
+
+def study(path: Path, recorder: FakeRecorder, **changes: Any) -> StudySummary:
+    fields: dict[str, Any] = {"models": SD, "sweeps": ("batch",), "scale": "tiny"}
+    return run_study(path, StudyOptions(**(fields | changes)), recorder, Told())
+
+
+def names(path: Path) -> dict[str, str]:
+    return {name: entry["status"] for name, entry in read_study(path).cases.items()}
+
+
+def test_what_is_done_stays_done(tmp_path: Path) -> None:
+    path = tmp_path / "study"
+    first = FakeRecorder()
+    summary = study(path, first)
+    assert len(first.seen) == 8
+    assert (summary.states, summary.not_begun) == ({"done": 8}, 0)
+    again = FakeRecorder()
+    assert study(path, again).states == {"done": 8}
+    assert again.seen == []
+    assert json.loads((path / "study.json").read_text())["schema"] == "tracekit.study/1"
+
+
+def test_what_failed_is_noted_and_tried_again(tmp_path: Path) -> None:
+    failing = FakeRecorder({"stable-diffusion.math": HostError("the disk\nis full")})
+    assert study(tmp_path, failing).states == {"done": 7, "failed": 1}
+    entry = read_study(tmp_path).cases["stable-diffusion.math"]
+    assert (entry["status"], entry["error"]) == ("failed", "the disk is full")
+    assert not (tmp_path / "runs" / "stable-diffusion.math").exists()
+    again = FakeRecorder()
+    assert study(tmp_path, again).states == {"done": 8}
+    assert again.seen == ["stable-diffusion.math"]
+    assert read_study(tmp_path).cases["stable-diffusion.math"]["error"] is None
+
+
+def test_an_interruption_keeps_what_was_finished(tmp_path: Path) -> None:
+    stopped = FakeRecorder({"stable-diffusion.flash.whole": KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, stopped)
+    assert names(tmp_path) == {"stable-diffusion.flash": "done", "stable-diffusion.math": "done"}
+    assert not (tmp_path / "runs" / "stable-diffusion.flash.whole").exists()
+    again = FakeRecorder()
+    study(tmp_path, again)
+    assert again.seen[0] == "stable-diffusion.flash.whole"
+    assert len(again.seen) == 6
+
+
+def test_what_does_not_fit_is_not_tried_larger_or_again(tmp_path: Path) -> None:
+    error = OutOfMemoryError("out of memory (the passes that were done are in /somewhere)")
+    full = FakeRecorder({"image-size.eager.64": error})
+    study(tmp_path, full, sweeps=("image-size",))
+    found = read_study(tmp_path).cases
+    smaller = found["image-size.eager.64"]
+    assert (smaller["status"], smaller["error"]) == ("does_not_fit", "out of memory")
+    larger = found["image-size.eager.128"]
+    assert (larger["status"], larger["error"]) == (
+        "does_not_fit",
+        "not tried: image-size.eager.64 does not fit already",
+    )
+    assert "image-size.eager.128" not in full.seen
+    assert found["image-size.flash.128"]["status"] == "done"
+    again = FakeRecorder()
+    study(tmp_path, again, sweeps=("image-size",))
+    assert again.seen == []
+
+
+def test_attention_that_cannot_be_written_out_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    recorder = FakeRecorder()
+    study(tmp_path, recorder, models=("wan",), sweeps=(), scale="quick")
+    assert recorder.seen == ["wan.flash"]
+    assert read_study(tmp_path).cases["wan.eager"]["status"] == "left_out"
+    assert "26 GB" in read_study(tmp_path).cases["wan.eager"]["error"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"scale": "quick"}, {"device": "cpu"}, {"dtype": "float32"}, {"seed": 1}]
+)
+def test_other_options_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    study(tmp_path, FakeRecorder())
+    with pytest.raises(UsageError, match=r"was begun with --.*give the same, or another folder"):
+        study(tmp_path, FakeRecorder(), **changes)
+
+
+def test_another_gpu_is_refused(tmp_path: Path) -> None:
+    study(tmp_path, FakeRecorder())
+    with pytest.raises(UsageError, match="measured with GPU H100, and here it is A100"):
+        study(tmp_path, FakeRecorder(gpu="A100"))
+
+
+def test_models_may_be_added(tmp_path: Path) -> None:
+    study(tmp_path, FakeRecorder(), sweeps=())
+    added = FakeRecorder()
+    study(tmp_path, added, models=("phenaki",), sweeps=())
+    assert added.seen == ["phenaki.flash", "phenaki.eager"]
+    assert read_study(tmp_path).options["models"] == ["stable-diffusion", "phenaki"]
+    assert len(names(tmp_path)) == 6
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(UsageError, match="is not empty and holds no study"):
+        study(tmp_path, FakeRecorder())
+    (tmp_path / "study.json").write_text("[]")
+    with pytest.raises(InputError, match="is broken"):
+        study(tmp_path, FakeRecorder())
+    (tmp_path / "study.json").write_text('{"schema": "tracekit.study/9"}')
+    with pytest.raises(InputError, match=r"tracekit\.study/9"):
+        study(tmp_path, FakeRecorder())
+
+
+def test_nothing_is_begun_after_the_minutes(tmp_path: Path) -> None:
+    summary = study(tmp_path, FakeRecorder(), minutes=-1.0)
+    assert (summary.states, summary.not_begun) == ({}, 8)
+
+
+def test_the_listener_is_told_of_each_case(tmp_path: Path) -> None:
+    told = Told()
+    options = StudyOptions(models=("phenaki",), sweeps=(), scale="tiny")
+    run_study(tmp_path, options, FakeRecorder(), told)
+    assert told.begun == [("phenaki.flash", 1, 2), ("phenaki.eager", 2, 2)]
+    assert told.ended == [("phenaki.flash", "done"), ("phenaki.eager", "done")]
+
+
+def test_an_interrupted_command_exits_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = FakeRecorder({"phenaki.eager": KeyboardInterrupt()})
+    monkeypatch.setattr("tracekit.study.recorder.CaseRecorder.environment", stopped.environment)
+    monkeypatch.setattr(
+        "tracekit.study.recorder.CaseRecorder.__call__",
+        lambda _self, case, folder, listener: stopped(case, folder, listener),
+    )
+    code = command(["study", "run", "-o", str(tmp_path), "--models=phenaki", "--tiny"])
+    assert code == 130
+    assert names(tmp_path) == {"phenaki.flash": "done"}
+    assert capsys.readouterr().out.startswith("done: phenaki.flash (")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--models=lama"], "did you mean llama?"),
+        (["--sweeps=size"], "known are image-size"),
+        (["--models=llama", "--sweeps=frames"], "varies make-a-video; add it to --models"),
+        (["--quick", "--tiny"], "give one of them"),
+    ],
+)
+def test_wrong_options(
+    tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["study", "run", "-o", str(tmp_path / "s"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def test_names_of_models_and_groups() -> None:
+    assert chosen_models(["paper"]) == tuple(PAPER)
+    assert chosen_models(["flux", "llama", "flux"]) == ("llama", "flux")
+    assert len(chosen_models(["all"])) == 18
+
+
+def test_the_families_are_the_models_that_collect_knows() -> None:
+    from tracekit.collectors.models import MODELS
+
+    assert list(FAMILIES) == list(MODELS)
+
+
+def test_cases_of_one_model_and_attention_stand_together() -> None:
+    cases = Plan("quick", tuple(PAPER), tuple(SWEEPS)).cases()
+    assert len({case.name for case in cases}) == len(cases)
+    runs = [(case.sweep, case.model, case.attention == "eager") for case in cases]
+    changes = [now for now, before in zip(runs, [None, *runs[:-1]], strict=True) if now != before]
+    assert len(changes) == len(set(changes))
+    assert chosen_sweeps(["none"], PAPER) == ()
+    assert chosen_sweeps([], ["llama"]) == ("prompt", "output")

@@ -1,0 +1,77 @@
+"""Puts together what a study found: the records that `tracekit study report` renders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tracekit.study import claims, measures, sweeping
+from tracekit.study.families import PAPER
+from tracekit.study.folder import DONE, read_study
+from tracekit.study.reading import read_cases
+from tracekit.study.running import without_place
+from tracekit.study_results import STUDY_SCHEMA, NotMeasured, StudyReport, Verdict
+
+
+def study_report(path: Path) -> StudyReport:
+    """Return everything that the study in a folder found.
+
+    Raises
+    ------
+    InputError
+        The folder holds no study, or a run of it is missing or broken.
+    """
+    study = read_study(path)
+    cases = read_cases(study)
+    scale, dtype = study.options["scale"], study.options["dtype"]
+    environment = study.environment or {}
+    devices = environment.get("devices") or [{}]
+    found = tuple(sweeping.sweeps(cases))
+    runs = tuple(measures.run_of(case) for case in measures.model_cases(cases))
+    report = StudyReport(
+        schema=STUDY_SCHEMA,
+        scale=scale,
+        device=devices[0].get("name"),
+        versions=dict(environment.get("versions") or {}),
+        dtype=dtype,
+        verdicts=(),
+        runs=runs,
+        missing=tuple(
+            NotMeasured(name, entry["status"], without_place(entry["error"]))
+            for name, entry in study.cases.items()
+            if entry["status"] != DONE
+        ),
+        speedups=measures.speedups(runs),
+        checks=tuple(measures.sampling_checks(cases)),
+        lengths=tuple(measures.lengths(cases)),
+        query_lengths=tuple(measures.query_lengths(cases)),
+        likeness=measures.likeness(cases),
+        temporal=tuple(measures.temporal(cases)),
+        sweeps=found,
+        memory=sweeping.memory(found, dtype, tiny=scale == "tiny"),
+        idle=tuple(measures.idle(cases)),
+    )
+    return replace(report, verdicts=judge(report))
+
+
+def judge(report: StudyReport) -> tuple[Verdict, ...]:
+    """Return the verdicts on the eight claims, in their order; only the paper's models count."""
+    sweeps = {sweep.name: sweep for sweep in report.sweeps}
+    runs = tuple(run for run in report.runs if run.model in PAPER)
+    diffusion = [
+        name
+        for name, family in PAPER.items()
+        if (family.task, family.architecture) == ("image", "diffusion")
+    ]
+    return (
+        claims.convolution_share(runs),
+        claims.linear_share(runs),
+        claims.diffusion_gain([one for one in report.speedups if one.model in PAPER]),
+        claims.phases([one for one in report.likeness if one.model in PAPER]),
+        claims.length_variation(report.lengths, diffusion),
+        claims.image_scaling(sweeps.get("image-size")),
+        claims.temporal_attention(
+            [one for one in report.temporal if one.model in PAPER], sweeps.get("frames")
+        ),
+        claims.memory_growth(report.memory),
+    )
