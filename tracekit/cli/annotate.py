@@ -41,7 +41,7 @@ def annotate(
     force: bool,
     **loading: Any,
 ) -> None:
-    """Add tracks of stages, attention, idle time and categories to a trace.
+    """Add tracks to a trace, for Perfetto.
 
     The result opens in ui.perfetto.dev and chrome://tracing: your trace, and above it for each GPU
     stages, steps, attention calls with their lengths, gaps by cause, every kernel by its category,

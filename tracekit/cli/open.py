@@ -44,10 +44,11 @@ def open_(
     no_browser: bool,
     **loading: Any,
 ) -> None:
-    """Open a trace with tracekit's tracks in ui.perfetto.dev, or its report in a browser.
+    """Open a trace with tracks in Perfetto, or its report.
 
-    The trace stays on this machine: a server on 127.0.0.1 gives it to the page, to nobody else, and
-    ends when the page has it (or on Ctrl-C).
+    It is ui.perfetto.dev that shows the trace, with the tracks of tracekit annotate. The trace
+    stays on this machine: a server on 127.0.0.1 gives it to the page, to nobody else, and ends when
+    the page has it (or on Ctrl-C).
 
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL;
     with --report also a page that tracekit report wrote (.html).

@@ -59,7 +59,7 @@ class _Counts(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 
 @click.group()
 def study() -> None:
-    """Questions of the study of generative models (arXiv 2312.14385), for any model."""
+    """Carry out the study of arXiv 2312.14385, on any model."""
 
 
 @study.command()

@@ -57,7 +57,9 @@ def tables(
     ncu: str | None,
     **loading: Any,
 ) -> None:
-    """Write every table of an analysis, one file each, and the kernel table.
+    """Write every table of an analysis, one file each.
+
+    The kernel table is among them.
 
     PATH is a torch.profiler trace (.json or .json.gz), a run folder, a folder of ranks, or a URL.
     Each table begins with the columns path and rank, so that several inputs share a file.
