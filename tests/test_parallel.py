@@ -272,3 +272,21 @@ def test_defaults_suit_real_traces() -> None:
     assert LoadOptions(workers=0).worker_count() == 1
     for path in TRACES:
         assert load_file(str(path)).left_out == ()
+
+
+@pytest.mark.parametrize("other", [b"},\n{", b"}, {", b"},{"])
+def test_two_writers_one_after_the_other(tmp_path: Path, used: list[str], other: bytes) -> None:
+    """What a second program appended is divided otherwise, for longer than an event may be."""
+    value = json.loads(gzip.decompress(SMALL.read_bytes()))
+    first, rest = value["traceEvents"][:300], value["traceEvents"][300:]
+    texts = [json.dumps(one).encode() for one in (first, rest)]
+    tail = b"},".join(texts[1].replace(b"}, {", b"},\0{").split(b"},\0")).replace(b"},{", other)
+    path = tmp_path / "t.json"
+    path.write_bytes(b'{"traceEvents": ' + texts[0][:-1] + b", " + tail[1:] + b"}")
+    assert len(tail) > 200_000
+    tight = LoadLimits(max_event_bytes=150_000)
+    alone = load_file(str(path), options(1, limits=tight))
+    assert alone.events == len(value["traceEvents"])
+    many = load_file(str(path), options(3, limits=tight))
+    assert plain(many) == plain(alone)
+    assert used == (["tried", "done"] if other == b"}, {" else ["tried"])

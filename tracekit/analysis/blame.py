@@ -87,7 +87,10 @@ def blame_for(
     np.add.at(time_ns, of, pieces.host.dur_ns)
     pairs = sorted_distinct(of * (pieces.host.gap.max() + 1) + pieces.host.gap)
     gaps = np.bincount(pairs // (pieces.host.gap.max() + 1), minlength=len(first))
-    largest = np.lexsort((first, -time_ns))[:limit]
+    begin_ns = np.full(len(first), np.iinfo(np.int64).max)
+    np.minimum.at(begin_ns, of, pieces.host.start_ns)
+    # Threads are numbered as the file mentions them, so their order tells nothing.
+    largest = np.lexsort((first, begin_ns, -time_ns))[:limit]
     return tuple(
         _row(table, pieces, places, int(first[at]), int(time_ns[at]), int(gaps[at]))
         for at in largest.tolist()

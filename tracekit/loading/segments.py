@@ -59,7 +59,7 @@ def read_segments(
     Raises
     ------
     NotParallelError
-        Something does not parse.
+        Something does not parse, or is not divided as the first events are.
     """
     source = ByteSource(plan.path, options.window_bytes, options.limits)
     with closing(source.chunks()) as chunks:
@@ -110,7 +110,7 @@ class _SegmentReader:
             kept = min(len(rest), len(separator) - 1)
             base += len(rest) - kept
             rest = rest[len(rest) - kept :]
-            self._limits.check_event(base - low)
+            self._check_stretch(base - low)
         return None
 
     def _read_events(self, rest: bytes, base: int, high: int) -> bool:
@@ -135,12 +135,21 @@ class _SegmentReader:
                     base += cut
                     rest, skip = rest[cut:], gap
             scanned = max(skip, len(rest) - len(separator) + 1)
-            self._limits.check_event(len(rest))
+            self._check_stretch(len(rest))
             chunk = self._bytes.read()
             if not chunk:
                 self._finish(rest[skip:])
                 return False
             rest += chunk
+
+    def _check_stretch(self, stretch_bytes: int) -> None:
+        """Give up where the separator does not come for longer than an event may be.
+
+        It may be an event that is too long, or another program that went on writing: only who reads
+        from start to end can tell.
+        """
+        if stretch_bytes > self._limits.max_event_bytes:
+            raise NotParallelError
 
     def _decode(self, events_text: bytes) -> None:
         if not self._events.decode(events_text):
