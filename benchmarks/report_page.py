@@ -3,12 +3,17 @@
 A real trace is repeated until it holds so many GPU activities. Copies of one run are alike to the
 nanosecond, which no run is, and would compress to nothing. So each activity is shortened by up to
 a fifth, at random, half of it at either end: none overlaps another that did not before.
+
+With ``--browser`` the long report is opened in headless Chromium (Playwright's, or the one on the
+path), and the time until it can be used is measured as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
 import statistics
 import sys
 import tempfile
@@ -32,6 +37,7 @@ _ACTIVITY: Final = re.compile(
     rb'("cat": "(?:kernel|gpu_memcpy|gpu_memset)", [^\n]*\n? *"ts": )(\d+)\.(\d{3}), "dur": '
     rb"(\d+)\.(\d{3})"
 )
+_PAGE: Final = "out.html"
 _MOST_CUT: Final = 0.1
 _SEED: Final = 9
 
@@ -55,12 +61,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         headings = ("command", "kernels", "seconds", "peak MB", "written MB")
         print(render_table(headings, lines, markdown=True))
         print(machine(args.repeats))
+        if args.browser:
+            seconds = sorted(ready_seconds(Path(folder) / _PAGE, args.repeats))
+            print(
+                f"Ready in Chromium after {statistics.median(seconds):.2f} s "
+                f"({seconds[0]:.2f}-{seconds[-1]:.2f}), {len(seconds)} openings."
+            )
     return 0
+
+
+def ready_seconds(page: Path, openings: int) -> list[float]:
+    """Return how long after each opening, in a new context, a report says that it can be used."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("TRACEKIT_CHROMIUM") or shutil.which("chromium")
+    found = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        for _ in range(openings):
+            context = chromium.new_context()
+            shown = context.new_page()
+            shown.goto(page.resolve().as_uri())
+            shown.evaluate("tracekit.ready")
+            # The mark counts from the start of the navigation, by the browser's own clock.
+            marked = shown.evaluate("performance.getEntriesByName('tracekit-ready')[0].startTime")
+            found.append(marked / 1000)
+            context.close()
+        chromium.close()
+    return found
 
 
 def measured(command: str, trace: Path, folder: Path, repeats: int) -> tuple[list[Run], int]:
     """Return runs of a command on a trace that its cache knows, and the bytes that it wrote."""
-    out = folder / f"out.{'html' if command == 'report' else 'json'}"
+    out = folder / (_PAGE if command == "report" else "out.json")
     format_ = [] if command == "report" else ["--format", "json"]
     call = [sys.executable, "-m", "tracekit", command, str(trace), "-o", str(out), "--force"]
     env = child_env(folder / "cache")
@@ -123,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kernels", type=int, default=1_000_000, help="GPU activities (%(default)s)")
     add("--source", type=Path, default=SOURCE, help="the trace to repeat (%(default)s)")
     add("--repeats", type=int, default=3, help="runs of each command (%(default)s)")
+    add("--browser", action="store_true", help="open the long report in Chromium, too")
     return parser
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from page_helpers import launched
 
 import tracekit
-from benchmarks.report_page import activities, main, varied, write_varied
+from benchmarks.report_page import activities, main, ready_seconds, varied, write_varied
 from benchmarks.scale import read_template
 
 SOURCE = Path(__file__).parent.parent / "examples" / "traces" / "pixart_cudagraph.json.gz"
@@ -48,3 +49,13 @@ def test_the_command_prints_a_line_a_command(capsys: pytest.CaptureFixture[str])
         ("tracekit analyze", "1,698"), ("tracekit report", "1,698"),
     ]  # fmt: skip
     assert all(float(row[4]) > 0.1 for row in cells)
+
+
+def test_a_browser_says_when_a_report_can_be_used(tmp_path: Path) -> None:
+    with launched():
+        pass  # skips, or fails, where there is none
+    page = tmp_path / "r.html"
+    page.write_text(tracekit.report(SOURCE), encoding="utf-8")
+    seconds = ready_seconds(page, 2)
+    assert len(seconds) == 2
+    assert all(0.001 < one < 60 for one in seconds)
