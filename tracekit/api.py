@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
-from tracekit.analysis.analyze import Parts, analyze_table, combine
+from tracekit.analysis.analyze import Parts, alone_or_combined, analyze_table
 from tracekit.analysis.corrected import RunBeside
 from tracekit.classifying.classify import classify
 from tracekit.classifying.table import KernelTable
@@ -153,8 +153,7 @@ def analyze_all(
     analyses, unreadable = each_analysis(
         paths, options, cache, wishes, lambda _file, _table, analysis, _parts: analysis
     )
-    is_alone = len(analyses) + len(unreadable) == 1
-    return analyses[0] if is_alone else combine(analyses, unreadable)
+    return alone_or_combined(analyses, unreadable)
 
 
 def each_analysis(
@@ -247,8 +246,7 @@ def analyze_with_kernels(
         paths, options, cache, wishes, lambda _file, table, analysis, _parts: (analysis, table)
     )
     analyses, tables = [one for one, _ in both], [table for _, table in both]
-    is_alone = len(analyses) + len(unreadable) == 1
-    return analyses[0] if is_alone else combine(analyses, unreadable), tables
+    return alone_or_combined(analyses, unreadable), tables
 
 
 def wishes_for(list_all: bool, peaks: Mapping[str, float] | None, ncu: PathInput | None) -> Wishes:

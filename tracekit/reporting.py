@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracekit.analysis.analyze import Parts, combine
+from tracekit.analysis.analyze import Parts, alone_or_combined
 from tracekit.analysis.run_facts import run_facts
 from tracekit.analysis.run_report import run_report
 from tracekit.api import each_analysis, wishes_for
@@ -82,9 +82,7 @@ def build_report(
 
 def analyzed(built: Report) -> Analysis | AnalysisSet:
     """Return the analyses that a report shows, as `analyze_all` returns them."""
-    runs = [run.analysis for run in built.runs]
-    is_alone = len(runs) + len(built.unreadable) == 1
-    return runs[0] if is_alone else combine(runs, built.unreadable)
+    return alone_or_combined([run.analysis for run in built.runs], built.unreadable)
 
 
 def run_labels(files: Sequence[tuple[TraceFile, int | None]]) -> list[str]:

@@ -147,6 +147,14 @@ def _idle(
     return found, idle_time(table, found, limit), corrected, bounds
 
 
+def alone_or_combined(
+    analyses: Sequence[Analysis], unreadable: Sequence[UnreadableInput]
+) -> Analysis | AnalysisSet:
+    """Return the analysis of the only input, or those of several with their sums."""
+    is_alone = len(analyses) + len(unreadable) == 1
+    return analyses[0] if is_alone else combine(analyses, unreadable)
+
+
 def combine(analyses: Iterable[Analysis], unreadable: Iterable[UnreadableInput]) -> AnalysisSet:
     """Return several analyses with the sums of their times and categories."""
     runs = tuple(analyses)

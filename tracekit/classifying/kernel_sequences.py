@@ -26,17 +26,24 @@ class KernelSequences:
     place: IntArray
 
 
+def distinct_kernels(linked: Linked) -> tuple[IntArray, IntArray]:
+    """Return a row of each kernel, by name, kind, grid and block, and the number of each row's."""
+    activities = linked.trace.activities
+    columns = (activities.name, activities.kind, activities.grid, activities.block)
+    return distinct_rows(tuple(column.astype(np.int64) for column in columns))
+
+
+def stream_order(linked: Linked) -> IntArray:
+    """Return the activities stream after stream, each in the order in which it ran."""
+    activities = linked.trace.activities
+    order: IntArray = np.lexsort((activities.start_ns, activities.stream, activities.device))
+    return order
+
+
 def kernel_sequences(linked: Linked) -> KernelSequences:
     """Return the streams of a trace with GPU activities, in the order in which they ran."""
     activities, texts = linked.trace.activities, linked.trace.text
-    first, kernel = distinct_rows(
-        (
-            activities.name.astype(np.int64),
-            activities.kind.astype(np.int64),
-            activities.grid.astype(np.int64),
-            activities.block.astype(np.int64),
-        )
-    )
+    first, kernel = distinct_kernels(linked)
     features = [
         kernel_features(
             texts(int(activities.name[row])) or "",
@@ -46,7 +53,7 @@ def kernel_sequences(linked: Linked) -> KernelSequences:
         )
         for row in first.tolist()
     ]
-    order = np.lexsort((activities.start_ns, activities.stream, activities.device))
+    order = stream_order(linked)
     streams = np.stack([activities.device[order], activities.stream[order]])
     begins = np.append(True, (streams[:, 1:] != streams[:, :-1]).any(axis=0))
     number = np.cumsum(begins) if len(order) else np.empty(0, np.int64)

@@ -18,6 +18,9 @@ RUN_SHARE: Final = 0.95
 
 _DEEPEST: Final = 4
 _NUMBER: Final = re.compile(r"_\d+$")
+LANGUAGE_TRUNK: Final = r"^(?:Llama|Gemma|Qwen|Mistral|Phi|ChatGLM)\w*Model$"
+"""Classes of language models without a head, which encode prompts for another model."""
+
 _ROLES: Final = tuple(
     (re.compile(pattern), role)
     for pattern, role in (
@@ -28,7 +31,7 @@ _ROLES: Final = tuple(
         (r"Transformer[23]DModel|PriorTransformer|DiffusionTransformer", "denoise"),
         (r"Vision|Image(?:Encoder|Projection)|Dino|Siglip", "image_encoder"),
         (r"Text|T5|Bert|Roberta|ByT5|CLIPModel|Bart(?:Encoder|Model)", "text_encoder"),
-        (r"^(?:Llama|Gemma|Qwen|Mistral|Phi|ChatGLM)\w*Model$", "text_encoder"),
+        (LANGUAGE_TRUNK, "text_encoder"),
         (r"^(?!.*Transformer)(?!Image|Text).*Decoder\w*$|Vocoder|HifiGan", "vae_decode"),
         (r"^Encoder(?:3[dD])?$|VAEEncoder|VQEncoder|CausalEncoder|Encoder3d$", "vae_encode"),
     )

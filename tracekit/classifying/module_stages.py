@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from tracekit.classifying.module_calls import STEPS, ModelCall
+from tracekit.classifying.module_calls import LANGUAGE_TRUNK, STEPS, ModelCall
 from tracekit.classifying.parts import Part, numbered_parts
 from tracekit.classifying.run_sequence import RunSequence
 from tracekit.classifying.sequence_names import loop_name, with_calls_again, with_cascade
@@ -23,7 +23,6 @@ _FEWEST: Final = 16
 _MOST_CALLS: Final = 8
 _SAME: Final = 0.9
 _ENCODERS: Final = ("text_encoder", "image_encoder")
-_TRUNK: Final = re.compile(r"^(?:Llama|Gemma|Qwen|Mistral|Phi|ChatGLM)\w*Model$")
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -69,7 +68,7 @@ def _alone(calls: list[ModelCall]) -> list[ModelCall]:
     """
     if len({call.model for call in calls}) != 1 or calls[0].role not in _ENCODERS:
         return calls
-    role = "decode" if _TRUNK.search(calls[0].model) else "forward"
+    role = "decode" if re.search(LANGUAGE_TRUNK, calls[0].model) else "forward"
     return [replace(call, role=role) for call in calls]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tracekit.categories import CATEGORIES, CODE_OF, OTHER
 from tracekit.classifying.decisions import Decisions
+from tracekit.classifying.kernel_sequences import distinct_kernels, stream_order
 from tracekit.classifying.situation import Verdict
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
@@ -62,9 +63,8 @@ def decided_by_twins(linked: Linked, decided: Decisions) -> Decisions:
 def _places(linked: Linked) -> IntArray:
     """Return a number for each kernel with its two neighbours; equal ones are twins."""
     activities = linked.trace.activities
-    columns = (activities.name, activities.kind, activities.grid, activities.block)
-    _, kernel = distinct_rows(tuple(column.astype(np.int64) for column in columns))
-    order = np.lexsort((activities.start_ns, activities.stream, activities.device))
+    _, kernel = distinct_kernels(linked)
+    order = stream_order(linked)
     ends = np.append(
         (np.diff(activities.stream[order]) != 0) | (np.diff(activities.device[order]) != 0), True
     )
