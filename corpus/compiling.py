@@ -101,7 +101,8 @@ class Origins:
             for names, slug in roles.SIMPLE_RULES:
                 if source in names and not (attention is not None and slug == "elementwise"):
                     return slug
-        if attention is not None or (innermost is not None and innermost.is_silent):
+        hides = innermost is not None and (innermost.is_silent or innermost.is_mixed)
+        if attention is not None or hides:
             return _UNDECIDED
         if name in roles.MEMORY:
             return "memory"
