@@ -113,7 +113,7 @@ def bigbird(size: Size) -> Built:
 
 @unseen_third("bart", "default written cudagraph compile")
 def bart(size: Size) -> Built:
-    """BART large: normalizations after the residuals; a causal decoder that looks at the encoder."""
+    """BART large: norms after the residuals; a causal decoder that looks at the encoder."""
     from transformers import BartConfig, BartForConditionalGeneration
 
     vocabulary, heads = size.pick(50265, 100), size.pick(16, 2)

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @unseen_third("karras-unet-3d", "default autocast train", "denoising_diffusion_pytorch")
 def karras_3d(size: Size) -> Built:
-    """Magnitude-preserving UNet of clips: attention within a frame, then along the frames.
+    """Magnitude-preserving UNet of clips: attention within a frame, along the frames, and over all.
 
-    In each pair the first puts frames into the batch, the second pixels. The clip has as many
-    frames as a side of the grid, 16, so 256 pixels. Keys have four learned ones before them, and
-    projections are convolutions whose weights are normalized each time, which is left undecided.
+    Where the clip is made smaller or larger attention is a pair: the first puts frames into the
+    batch, the second pixels. In the other blocks it is over all frames and pixels at once. There
+    are 16 frames, of 32 x 32 pixels and of 16 x 16. Keys have four learned ones before them, and
+    projections are convolutions whose weights are normalized each time, which is undecided.
     """
     code = inner_module("denoising_diffusion_pytorch.karras_unet_3d")
     side, frames = size.pick(64, 8), size.pick(16, 4)
@@ -35,7 +36,7 @@ def karras_3d(size: Size) -> Built:
         num_downsamples=size.pick(2, 1),
         downsample_types=("image",) * size.pick(2, 1),
         num_blocks_per_stage=1,
-        attn_res=(side // size.pick(4, 2),),
+        attn_res=(side // 2, side // 4),
         attn_dim_head=size.pick(64, 16),
         attn_flash=size.fuses,
         factorize_space_time_attn=True,
@@ -49,11 +50,11 @@ def karras_3d(size: Size) -> Built:
     name = r"^Attention$"
     across = AttentionRule(name, "spatial", path=r"\.attn\.0$", kind="self", inline=False)
     along = AttentionRule(name, "temporal", path=r"\.attn\.1$", kind="self", inline=False)
+    both = AttentionRule(name, "spatio-temporal", path=r"\.attn$", kind="self", inline=False)
     # A layer that first scales its own weights: only the function of the layer is decided.
     layers = {"Conv3d": "mixed", "Linear": "mixed"}
-    return Built(
-        run, {"unet": net}, (across, along), extra={**ATTEND, "PixelNorm": "norm", **layers}
-    )
+    extra = {**ATTEND, "PixelNorm": "norm", **layers}
+    return Built(run, {"unet": net}, (across, along, both), extra=extra)
 
 
 @unseen_third("pe-video", "default train cudagraph compile", "timm torchvision PIL")
