@@ -179,8 +179,8 @@ def dance_diffusion(size: Size) -> Built:
     """
     from diffusers import UNet1DModel
 
-    down = ("DownBlock1DNoSkip", "DownBlock1D", "DownBlock1D", *("AttnDownBlock1D",) * 2)
-    up = (*("AttnUpBlock1D",) * 2, "UpBlock1D", "UpBlock1D", "UpBlock1DNoSkip")
+    down = ("DownBlock1DNoSkip", "DownBlock1D", *("AttnDownBlock1D",) * 2)
+    up = (*("AttnUpBlock1D",) * 2, "UpBlock1D", "UpBlock1DNoSkip")
     net = UNet1DModel(
         sample_size=size.pick(16384, 256),
         sample_rate=16000,
@@ -189,7 +189,7 @@ def dance_diffusion(size: Size) -> Built:
         flip_sin_to_cos=True,
         down_block_types=down,
         up_block_types=up,
-        block_out_channels=size.pick((128, 128, 256, 512, 512), (32, 32, 32, 64, 64)),
+        block_out_channels=size.pick((128, 256, 512, 512), (32, 32, 64, 64)),
     )
     net = size.place(net)
     samples, time = size.normal(4, 2, size.pick(16384, 256)), size.full(0.5, 1)

@@ -80,7 +80,7 @@ def diffllama(size: Size) -> Built:
     return Built(_prompt(net, size, vocabulary, size.pick(512, 8)), {"model": net}, (rule,))
 
 
-@unseen_third("bigbird", "default train", dtype="float32")
+@unseen_third("bigbird", "default")
 def bigbird(size: Size) -> Built:
     """BigBird base: blocks look at neighbours, at random blocks and at the first and last."""
     from transformers import BigBirdConfig, BigBirdModel
