@@ -2,9 +2,9 @@
 
 Validates every labelled run below the folders and replaces what stands between the markers of
 ``docs/accuracy.md``, so that no figure there is typed by hand. Folders are named MODEL.RECORDED.
-With ``--marker holdout``, ``holdout-2`` or ``holdout-3`` it writes what models that were held out get: the tables
-of accuracy alone, because who reads what is confused there will mend it, and they are held out no
-more.
+With ``--marker holdout``, ``holdout-2`` or ``holdout-3`` it writes what models that were held out
+get: the tables of accuracy alone, because who reads what is confused there will mend it, and they
+are held out no more.
 """
 
 from __future__ import annotations

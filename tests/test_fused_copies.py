@@ -16,6 +16,7 @@ SPREAD = (
 )
 FOR_CONVOLUTION = "triton_poi_fused_convolution_permute_view_9"
 HEADS = [2, 8, 64, 40]
+CAST = "void at::native::vectorized_elementwise_kernel<4, at::native::bfloat16_copy_kernel_cuda>"
 
 
 @pytest.mark.parametrize(
@@ -171,3 +172,59 @@ def test_values_that_a_convolution_returned_may_be_added(tmp_path: Path) -> None
     program.op("aten::addmm", GEMM, [[320], [128, 320], [320, 320]])
     [categories] = program.columns(tmp_path, "category")
     assert categories == [*["attention"] * 4, "conv", "attention", "linear"]
+
+
+def test_copies_that_name_the_operator_are_no_calls_of_it(tmp_path: Path) -> None:
+    """The copies that lay out packed projections for a fused operator are named after it."""
+    program = Program()
+    program.op("aten::addmm", GEMM, [[960], [128, 320], [320, 960]])
+    for number in range(3):
+        name = f"triton_poi_fused__scaled_dot_product_cudnn_attention_clone_select_view_{number}"
+        program.op(name, name, [[128, 960], [2, 8, 64, 40], []])
+    program.sdpa(HEADS, HEADS)
+    table = program.table(tmp_path)
+    assert len(table.calls) == 1
+    assert table.call.tolist() == [-1, 0, 0, 0, 0]
+
+
+def test_a_template_that_names_attention_is_a_call(tmp_path: Path) -> None:
+    program = Program()
+    program.op("triton_tem_fused_flex_attention_0", "triton_tem_fused_flex_attention_0")
+    assert len(program.table(tmp_path).calls) == 1
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("6", "attention"), ("15", "elementwise")])
+def test_scores_in_a_wider_type_take_wider_queries(
+    dtype: str, expected: str, tmp_path: Path
+) -> None:
+    """GPT-J and CodeGen widen them right before; what narrows undoes the rotation's type."""
+    program = Program()
+    program.linear()
+    program.op("aten::mul", POINT, [HEADS, [1, 1, 64, 40]])
+    program.op("aten::to", CAST, [HEADS, [], [], [], []], "", dtype, "False", "False", "")
+    program.written(2, 8, 64, 64)
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[1:3] == ["elementwise", expected]
+
+
+def test_rotations_of_features_are_no_part_of_linear_attention(tmp_path: Path) -> None:
+    program = Program()
+    program.op("aten::convolution", GEMM, [[2, 320, 1, 4096], [960, 320, 1, 1]])
+    program.op("aten::relu", POINT, [[2, 8, 40, 4096]])
+    program.op("aten::mul", POINT, [[2, 8, 40, 4096], [1, 1, 40, 4096]])
+    program.op("aten::bmm", GEMM, [[16, 40, 4096], [16, 4096, 40]])
+    program.op("aten::bmm", GEMM, [[16, 40, 40], [16, 40, 4096]])
+    program.op("aten::convolution", GEMM, [[2, 320, 1, 4096], [320, 320, 1, 1]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories[2:5] == ["elementwise", "attention", "attention"]
+
+
+def test_windows_of_a_pyramid_are_not_frames_and_positions(tmp_path: Path) -> None:
+    """64 windows of 64 tokens an image, then 16: a map of 64 by 64 is copied in between."""
+    program = Program()
+    for windows, side in ((512, 64), (128, 32)):
+        for _ in range(2):
+            program.op("aten::clone", COPY, [[8, side, side, 96]])
+            program.sdpa([windows, 3, 64, 32], [windows, 3, 64, 32])
+    [axes] = program.columns(tmp_path, "attention_axis")
+    assert "temporal" not in axes

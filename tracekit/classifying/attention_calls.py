@@ -19,7 +19,7 @@ from tracekit.classifying.op_table import RULES
 from tracekit.classifying.operator_edges import with_edges
 from tracekit.classifying.operator_pieces import CASTS, VIEWS
 from tracekit.classifying.ops_beside import outermost_rows
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fused_operations, is_triton_name, is_triton_template
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
@@ -223,6 +223,8 @@ def _fused(linked: Linked, shapes: OpIndex) -> list[_Found]:
 
 
 def _is_fused(name: str) -> bool:
+    if is_triton_name(name) and not is_triton_template(name):
+        return False
     rule = rule_for_op(name)
     return rule is not None and rule.decisive and rule.category == ATTENTION
 

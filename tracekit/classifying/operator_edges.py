@@ -18,6 +18,7 @@ from tracekit.classifying.fused_copies import lays_out
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.operator_pieces import (
+    CASTS,
     Sizes,
     Step,
     folded_heads,
@@ -32,6 +33,9 @@ from tracekit.trace import NULL, BoolArray, IntArray
 
 _WINDOW: Final = 32
 _AFTER: Final = 4
+_FLOAT32: Final = ("6",)
+"""PyTorch's number of the type, in `aten::to` (c10/core/ScalarType.h)."""
+
 _AT_FIRST: Final = 6
 """Steps at the beginning of an operator among which copies of heads may be."""
 
@@ -143,7 +147,8 @@ def _issued(linked: Linked, index: OpIndex, calls: AttentionCalls) -> _Issued | 
     with_call = np.flatnonzero(call >= 0)
     first[call[with_call][::-1]] = with_call[::-1]
     last[call[with_call]] = with_call
-    _, code = distinct_rows((ops.name[top].astype(np.int64), ops.input_dims[top].astype(np.int64)))
+    told = (ops.name, ops.input_dims, ops.concrete_inputs)
+    _, code = distinct_rows(tuple(column[top].astype(np.int64) for column in told))
     label = linked.labels.attention[rows[first_row]].astype(np.int64)
     places_of = (first.tolist(), last.tolist())
     return _Issued(top, code, label, begin, end, free_from, *places_of, outermost)
@@ -169,6 +174,7 @@ def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[Step]:
             tensors=tensors,
             parts=tuple(shapes.tensor_list(row)),
             has_shapes=bool(shapes.shapes(row)),
+            widens=plain_op_name(name)[1] in CASTS and shapes.arguments(row)[1:2] == _FLOAT32,
             result=_without_ones(tensors[-1]) if is_copy else (),
         )
     return [found[code] for code in range(len(found))]

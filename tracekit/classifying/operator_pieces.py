@@ -110,6 +110,8 @@ class Sizes:
 class Step:
     """One op that was issued: what it is called, what it does, and what it was given.
 
+    `widens` says that it casts from 16 bits to 32.
+
     `words` are what Inductor fused into it but for views and casts, else its name.
     """
 
@@ -121,6 +123,7 @@ class Step:
     tensors: tuple[Shape, ...]
     parts: tuple[Shape, ...]
     has_shapes: bool
+    widens: bool = False
     result: Shape = ()
     """What Inductor's copy writes, without dimensions of one at the end."""
 
@@ -154,6 +157,7 @@ def pieces_before(steps: list[Step], sizes: Sizes, outside: int) -> list[int]:
         is_near = layers < _MOST_LAYERS and (
             _is_piece(step, sizes, layers, is_followed=at + 1 in found)
             or (step.name in CASTS and _casts_heads(steps, at, sizes))
+            or (not layers and step.widens and _is_right_before(steps, at))
             or (not step.has_shapes and _is_between_layers(steps, at))
             or (not step.has_shapes and not layers and _lays_out_heads(steps, at))
             or (not step.has_shapes and not layers and _scales_queries(steps, at))
@@ -242,6 +246,14 @@ def _casts_heads(steps: list[Step], at: int, sizes: Sizes) -> bool:
     """
     is_turned = any(step.name == "mul" and len(step.tensors) > 1 for step in steps[at + 1 :])
     return not is_turned and _follows_layer(steps, at) and _is_of_heads(steps[at], sizes)
+
+
+def _is_right_before(steps: list[Step], at: int) -> bool:
+    """Say whether only casts and copies stand between a step and the operator.
+
+    A cast back to the model's type would undo the wider one of a rotation.
+    """
+    return all(step.is_helper or step.name in CASTS for step in steps[at + 1 :])
 
 
 def _is_of_heads(step: Step, sizes: Sizes) -> bool:

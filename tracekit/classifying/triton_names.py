@@ -89,12 +89,25 @@ def verdict_for_triton_name(name: str, *, only_repeats: bool = False) -> NameVer
     matched = _NAME.match(name)
     kind = matched.group(1) if matched else None
     reason = f"Triton kernel that fuses {', '.join(operations)}"
-    if kind == "tem" or (kind is None and operations and operations[0] in _TEMPLATE_WORDS):
+    if _is_template(kind, operations):
         return _of_template(operations, reason)
     if not operations:
         return NameVerdict(ELEMENTWISE, 0.5, "Triton kernel whose name lists no known operation")
     category, confidence = _of_fusion(frozenset(operations), kind, only_repeats=only_repeats)
     return NameVerdict(category, confidence, reason)
+
+
+def is_triton_template(name: str) -> bool:
+    """Say whether a kernel of Inductor's is a product, a convolution or an attention itself.
+
+    All others hold the edges of such operations at most.
+    """
+    matched = _NAME.match(name)
+    return _is_template(matched.group(1) if matched else None, fused_operations(name))
+
+
+def _is_template(kind: str | None, operations: tuple[str, ...]) -> bool:
+    return kind == "tem" or (kind is None and bool(operations) and operations[0] in _TEMPLATE_WORDS)
 
 
 def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:
