@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from tracekit.categories import LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.convolutions import Convolution, Convolutions
+from tracekit.classifying.convolutions import Convolutions
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
@@ -39,14 +39,15 @@ def call_kinds(
     calls: AttentionCalls,
     known: IntArray,
     images: Convolutions,
+    reduced: Collection[int],
 ) -> SmallArray:
     """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
 
     As many keys as queries are self, and joint where both, or the tokens that they are made of,
     were put together of two sequences before. Other numbers are self where a cache was written to,
-    where all projections before took the same tokens (chunks, windows, pooled queries), where one
-    of `images`, the convolutions, made the keys' tokens of the queries', or but for a few learned
-    keys; joint where text was added to the keys; else cross.
+    where all projections before took the same tokens (chunks, windows, pooled queries), in calls
+    between more and fewer of the same tokens, which `reduced` holds, or but for a few learned keys;
+    joint where text was added to the keys; else cross. `images` are the convolutions.
     """
     kind = np.full(len(calls), -1, np.int8)
     joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
@@ -66,7 +67,8 @@ def call_kinds(
         ]
         before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
-            kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
+            is_joint = _is_joint(index, parts, before, calls, row)
+            kind[row] = _JOINT if is_joint and not _is_whole(images, calls, row) else _SELF
         elif any(part is not None and _holds_own(part, queries) for part in parts):
             kind[row] = _SELF
             is_longer = keys > queries + _EXTRA_TOKENS and queries > 1
@@ -77,11 +79,7 @@ def call_kinds(
         elif not before and row and _is_chunk(calls, row):
             kind[row] = kind[row - 1]
         else:
-            convolved = images.beside.get(thread)
-            made = convolved.between(since_ns, start_ns) if convolved is not None else []
-            is_own = _are_own(index, before, calls, row) or any(
-                _reduces(images.of[one], queries, keys) for one in made
-            )
+            is_own = row in reduced or _are_own(index, before, calls, row)
             kind[row] = _SELF if is_own else _CROSS
     for row, queries in joined:
         # A cache grows; text that is added to the keys stays as long as it is.
@@ -113,12 +111,17 @@ def _holds_own(part: tuple[int, ...], queries: int) -> bool:
     return queries > _EXTRA_TOKENS and any(length in with_learned for length in part)
 
 
-def _reduces(layer: Convolution, queries: int, keys: int) -> bool:
-    """Say whether a convolution makes fewer tokens of an image that is as large as the queries.
+def _is_whole(images: Convolutions, calls: AttentionCalls, row: int) -> bool:
+    """Say whether a call has as many tokens as the image or video that was convolved last.
 
-    Pyramid transformers (PVT, SegFormer, Twins) take keys of a smaller image.
+    Text would add to them; parts of one image that are put together again (masked and visible
+    patches) do not.
     """
-    return layer.planes[0] > layer.planes[-1] == keys and layer.planes[0] == queries
+    convolved = images.beside.get(int(calls.thread[row]))
+    last = None if convolved is None else convolved.last_before(int(calls.start_ns[row]))
+    return last is not None and any(
+        0 <= int(calls.key_length[row]) - prod(volume) <= 1 for volume in images.of[last].volumes
+    )
 
 
 def _are_own(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
