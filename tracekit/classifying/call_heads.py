@@ -65,7 +65,7 @@ def with_heads(linked: Linked, shapes: OpIndex, calls: AttentionCalls) -> Attent
 
 def _may_be_others(shapes: OpIndex, calls: AttentionCalls) -> BoolArray:
     """Return of which calls batch and heads are unknown, or may be something else."""
-    found = (calls.heads == NULL) | calls.is_written
+    found: BoolArray = (calls.heads == NULL) | calls.is_written
     for row in np.flatnonzero(~found).tolist():
         found[row] = len(next(iter(shapes.tensors(int(calls.op[row]))), ())) > _RANK
     return found

@@ -182,7 +182,7 @@ def _stored(shape: Any, strides: Any) -> int:
     if not all(isinstance(step, int) and step >= 0 for step in strides):
         return count
     pairs = list(zip(sizes, strides, strict=True))
-    reach = 1 + sum((size - 1) * step for size, step in pairs)
+    reach: int = 1 + sum((size - 1) * step for size, step in pairs)
     return min(prod(size for size, step in pairs if step), reach)
 
 
