@@ -124,6 +124,23 @@ def test_what_normalizes_a_weight_serves_its_layer(tmp_path: Path) -> None:
     assert found == ["elementwise", *["conv"] * (len(WEIGHT_LENGTHS) + 1), "elementwise"]
 
 
+def test_without_shapes_weights_are_told_by_what_stands_before_nearly_every_layer(
+    tmp_path: Path,
+) -> None:
+    silu: Steps = [("silu", [[4, 192, 64, 64]])]
+    layer: Steps = [*silu, *WEIGHT_LENGTHS, ("conv2d", CONV2D)]
+    expected = ["elementwise", *["conv"] * (len(WEIGHT_LENGTHS) + 1)]
+    assert categories(layer * 10, tmp_path, shapes=False) == expected * 10
+    plain: Steps = [("conv2d", CONV2D)] * 10
+    assert categories([*layer * 10, *plain], tmp_path, shapes=False)[2:7] == ["norm"] * 5
+
+
+def test_without_shapes_an_activation_after_lengths_tells_of_a_norm(tmp_path: Path) -> None:
+    layer: Steps = [*UNIT, ("silu", [[2, 64, 320]]), ("conv2d", CONV2D)]
+    found = categories(layer * 10, tmp_path, shapes=False)
+    assert found == [*["norm"] * len(UNIT), "elementwise", "conv"] * 10
+
+
 def test_padding_may_stand_between_a_weight_and_its_layer(tmp_path: Path) -> None:
     pad: Steps = [("pad", [[4, 192, 62, 62], []])]
     found = categories([*WEIGHT_LENGTHS, *pad, ("conv2d", CONV2D)], tmp_path)

@@ -22,9 +22,10 @@ from tracekit.classifying.factorized import (
 )
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
-from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops
+from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
 from tracekit.classifying.reduced_tokens import ReducedTokens
 from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
+from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -37,6 +38,9 @@ _COPIES: Final = frozenset({"clone", "contiguous", "copy", "reshape"})
 _GRIDS: Final = frozenset({"meshgrid"})
 _GRID_AXES: Final = (2, 3)
 _LEAST_TURNS: Final = 2
+_TURNS: Final = frozenset({"transpose", "permute"})
+_TURN_STEPS: Final = 16
+_CLIP_RANK: Final = 4
 _LAYERS_BEHIND: Final = 8
 """Convolutions before a call, of which the last ones may tell nothing."""
 
@@ -192,7 +196,12 @@ def _by_turns(
     laid out anew where the axis changes; the first is space, as in Latte and most others.
     """
     none: list[int | None] = [None] * len(rows)
-    if len(rows) < _LEAST_TURNS or (calls.batch[rows] == NULL).any():
+    if len(rows) < _LEAST_TURNS:
+        return none
+    fused = _by_fused_turns(linked, shapes, calls, rows)
+    if any(role is not None for role in fused):
+        return fused
+    if (calls.batch[rows] == NULL).any():
         return none
     if (calls.batch[rows] % np.maximum(calls.query_length[rows], 1) != 0).all():
         return none
@@ -210,6 +219,40 @@ def _by_turns(
         ended = int(calls.end_ns[row])
         found.append((SPATIAL, ROLE_TEMPORAL)[turn])
     return found if changes >= len(rows) // 2 else none
+
+
+def _by_fused_turns(
+    linked: Linked, shapes: OpIndex, calls: AttentionCalls, rows: IntArray
+) -> list[int | None]:
+    """Tell the same of a compiled video, where a turn is fused with the norm before a call.
+
+    That reads hidden states of (clips, frames, positions, channels) and writes sequences; where it
+    names a transposition, they are along time.
+    """
+    fused = by_thread(linked, outermost_rows(linked, shapes.named(is_triton_name)))
+    found: list[int | None] = []
+    for row in rows.tolist():
+        beside, length = fused.get(int(calls.thread[row])), int(calls.query_length[row])
+        before = beside.between(0, int(calls.start_ns[row])) if beside is not None else []
+        turned = next(
+            (
+                not _TURNS.isdisjoint(fused_operations(linked.trace.text(name) or ""))
+                for one in reversed(before[-_TURN_STEPS:])
+                if _writes_sequences(shapes.tensors(one), length)
+                for name in (int(linked.trace.ops.name[one]),)
+            ),
+            None,
+        )
+        found.append(None if turned is None else (SPATIAL, ROLE_TEMPORAL)[turned])
+    is_told = {SPATIAL, ROLE_TEMPORAL} == set(found)
+    return found if is_told else [None] * len(rows)
+
+
+def _writes_sequences(tensors: tuple[Shape, ...], length: int) -> bool:
+    """Say whether clips with as many frames as positions are read and their sequences written."""
+    clips = [shape for shape in tensors if len(shape) == _CLIP_RANK and shape[1:3] == (length,) * 2]
+    sequences = tensors[-1:]
+    return any(sequences == ((shape[0] * length, length, shape[3]),) for shape in clips)
 
 
 def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> bool:

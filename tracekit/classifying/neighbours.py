@@ -29,6 +29,10 @@ _PADS: Final = frozenset(
 _WEIGHT_NORMS: Final = frozenset({"weight_norm", "weight_norm_interface"})
 _MARKS: Final = LENGTHS | _WEIGHT_NORMS
 _MOST_WEIGHT_STEPS: Final = 10
+_WEIGHT_STEPS: Final = frozenset({"clamp", "clamp_min", "add", "mul", "div", "maximum"})
+_LEAST_WEIGHTS: Final = 8
+_MOST_LAYERS: Final = 0.8
+"""The share of convolutions whose weights have to be divided by their lengths."""
 
 WEIGHTED: Final = (CONV, LINEAR)
 """The categories of layers whose weights may be made anew for each call."""
@@ -84,6 +88,8 @@ def _weights(
     """Return the ops right before layers that make their weights, as far as a length is taken."""
     if _MARKS.isdisjoint(ops.names):
         return
+    if not any(shapes.shapes(row) for row in ops.rows):
+        yield from _weights_by_order(linked, ops, category)
     layers = ((at, at) for at in _layers(linked, ops, category))
     for at, last in _inputs(linked, ops, shapes) if category == CONV else layers:
         earliest = max(last - _MOST_WEIGHT_STEPS, 0)
@@ -96,6 +102,35 @@ def _weights(
             first -= 1
         if not _MARKS.isdisjoint(ops.names[first:last]):
             yield ops.thread, ops.rows[first], ops.rows[last - 1]
+
+
+def _weights_by_order(
+    linked: Linked, ops: IssuedOps, category: str
+) -> Iterator[tuple[int, int, int]]:
+    """Tell the same without shapes, where lengths are taken right before nearly every convolution.
+
+    Between a norm of vectors of what a network works on and the next convolution stands an
+    activation; where it does not, it is a weight that is divided by its lengths.
+    """
+    lengths = {at: _length_before(ops, at) for at in _layers(linked, ops, CONV)}
+    scaled = [at for at, first in lengths.items() if first is not None]
+    if len(scaled) < max(_LEAST_WEIGHTS, _MOST_LAYERS * len(lengths)):
+        return
+    for at in _layers(linked, ops, category):
+        first = _length_before(ops, at)
+        if first is not None:
+            yield ops.thread, ops.rows[first], ops.rows[at - 1]
+
+
+def _length_before(ops: IssuedOps, layer: int) -> int | None:
+    """Return where lengths are taken that scale what a layer takes, with no more between."""
+    for at in range(layer - 1, max(layer - 1 - _MOST_WEIGHT_STEPS, -1), -1):
+        if ops.names[at] in LENGTHS:
+            is_packed = at > 0 and ops.names[at - 1] == "cat"
+            return at - is_packed if at < layer - 1 else None
+        if ops.names[at] not in _WEIGHT_STEPS:
+            return None
+    return None
 
 
 def _is_of_weight(ops: IssuedOps, at: int, shapes: OpIndex, layer: tuple[Shape, ...]) -> bool:

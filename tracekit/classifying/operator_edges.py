@@ -14,7 +14,8 @@ import numpy as np
 
 from tracekit.categories import ATTENTION, CONV, LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.fused_copies import lays_out
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.operator_pieces import (
     Sizes,
@@ -24,6 +25,7 @@ from tracekit.classifying.operator_pieces import (
     pieces_before,
     words_of,
 )
+from tracekit.classifying.triton_names import is_triton_name
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, BoolArray, IntArray
@@ -155,17 +157,28 @@ def _steps(linked: Linked, shapes: OpIndex, issued: _Issued) -> list[Step]:
         row = int(issued.top[place])
         name = linked.trace.text(int(linked.trace.ops.name[row])) or ""
         rule = rule_for_op(name)
+        is_layer = rule is not None and rule.decisive and rule.category in (LINEAR, CONV)
+        tensors = shapes.tensors(row)
+        is_copy = is_triton_name(name) and lays_out(name, tensors)
         found[int(issued.code[place])] = Step(
             name=plain_op_name(name)[1],
             words=words_of(name),
-            is_layer=rule is not None and rule.decisive and rule.category in (LINEAR, CONV),
-            is_helper=rule is None or rule.helper,
+            is_layer=is_layer and not is_copy,
+            is_helper=rule is None or rule.helper or is_copy,
             is_attention=rule is not None and rule.decisive and rule.category == ATTENTION,
-            tensors=shapes.tensors(row),
+            tensors=tensors,
             parts=tuple(shapes.tensor_list(row)),
             has_shapes=bool(shapes.shapes(row)),
+            result=_without_ones(tensors[-1]) if is_copy else (),
         )
     return [found[code] for code in range(len(found))]
+
+
+def _without_ones(shape: Shape) -> Shape:
+    """Return a shape without the dimensions of one at its end."""
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def _sizes(calls: AttentionCalls, is_linear: BoolArray) -> list[Sizes]:

@@ -17,6 +17,7 @@ _MOST_JOINT_LAYERS: Final = 6
 """The same of two kinds of tokens."""
 
 _HEADS_RANK: Final = 4
+_WEIGHT_RANK: Final = 2
 
 _SCALES: Final = frozenset({"mul", "div", "multiply", "divide"})
 _LAYOUT: Final = frozenset({"repeat", "repeat_interleave", "expand"})
@@ -120,6 +121,8 @@ class Step:
     tensors: tuple[Shape, ...]
     parts: tuple[Shape, ...]
     has_shapes: bool
+    result: Shape = ()
+    """What Inductor's copy writes, without dimensions of one at the end."""
 
 
 def _together(tensors: tuple[Shape, ...]) -> Shape:
@@ -142,30 +145,48 @@ def pieces_before(steps: list[Step], sizes: Sizes, outside: int) -> list[int]:
         if step.is_attention:
             break
         layers += step.is_layer
+        if layers < _MOST_LAYERS and _projects_all(step, sizes):
+            layers = _MOST_LAYERS
         if layers == _MOST_JOINT_LAYERS:
             break
         if step.is_layer or (at < outside and not sizes.are_scores(step)):
             continue
-        if layers >= _MOST_LAYERS:
-            if _lays_out_some(step, sizes):
-                found.append(at)
-            continue
-        if (
+        is_near = layers < _MOST_LAYERS and (
             _is_piece(step, sizes, layers, is_followed=at + 1 in found)
             or (step.name in CASTS and _casts_heads(steps, at, sizes))
             or (not step.has_shapes and _is_between_layers(steps, at))
             or (not step.has_shapes and not layers and _lays_out_heads(steps, at))
             or (not step.has_shapes and not layers and _scales_queries(steps, at))
-        ):
+        )
+        if is_near or _lays_out_some(step, sizes):
             found.append(at)
     return found
+
+
+def _projects_all(step: Step, sizes: Sizes) -> bool:
+    """Say whether a layer returns queries, keys and values at once: nothing before it is a piece.
+
+    Its weight is the tensor of two dimensions beside the tokens, or of as many as the image has.
+    """
+    if not step.is_layer:
+        return False
+    results = {
+        prod(tokens) // taken * given
+        for tokens in step.tensors
+        for weight in step.tensors
+        if tokens is not weight and len(weight) >= _WEIGHT_RANK and prod(weight[2:]) == 1
+        for given, taken in (weight[:2], weight[1::-1])
+        if taken and taken in tokens
+    }
+    # Learned and remembered keys were put before those that are projected.
+    return not results.isdisjoint({sizes.queries + 2 * sizes.keys, 3 * sizes.queries})
 
 
 def _lays_out_some(step: Step, sizes: Sizes) -> bool:
     """Say whether a step copies heads of the call, of however many tokens."""
     if not step.is_helper or step.name in CASTS or not step.tensors:
         return False
-    shape = step.tensors[0]
+    shape = step.result or step.tensors[0]
     is_of_call = len(shape) == _HEADS_RANK and shape[3] == sizes.head_size
     return is_of_call and sizes.sequences in (shape[0] * shape[1], shape[0] * shape[2])
 
@@ -239,7 +260,7 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
     if not step.tensors:
         return step.is_helper and is_followed and step.has_shapes
     if (step.is_helper and step.name not in CASTS) or step.name in _LAYOUT:
-        return sizes.are_heads(step.tensors[0])
+        return sizes.are_heads(step.result or step.tensors[0])
     if step.name in _POOLS:
         shape = step.tensors[0]
         is_pooled = not layers and len(shape) >= _POOLED_RANK and sizes.head_size in shape
@@ -263,12 +284,15 @@ def pieces_after(steps: list[Step], sizes: Sizes) -> list[int]:
     """Return which steps after an operator are pieces of it.
 
     They are the normalizer of linear attention, what joins the parts of attention in chunks, what
-    masks rows of the result, and the copy that merges heads for the projection of the output.
+    masks rows of the result or adds queries or values to it while heads are apart (Li et al.,
+    MViTv2, arXiv 2112.01526, equation 6), and the copy that merges heads for the projection of the
+    output.
     """
     if steps and not sizes.is_linear and _joins_chunks(steps[0], sizes):
         others = (at for at, step in enumerate(steps) if at and not step.is_helper)
         return list(range(next(others, len(steps))))
     found = [at for at in range(len(steps) - 1) if _merges_heads(steps, at, sizes)]
+    found += [at for at in range(len(steps)) if _adds_heads(steps, at, sizes)]
     if steps and _masks_rows(steps[0], sizes):
         found.append(0)
     for at, step in enumerate(steps):
@@ -288,8 +312,30 @@ def _merges_heads(steps: list[Step], at: int, sizes: Sizes) -> bool:
     """Say whether a step copies heads for the first layer after an operator."""
     step = steps[at]
     is_copy = step.is_helper and step.name not in CASTS and bool(step.tensors)
-    is_last = steps[at + 1].is_layer and not any(before.is_layer for before in steps[:at])
-    return is_copy and is_last and len(step.tensors[0]) >= 4 and sizes.are_heads(step.tensors[0])
+    is_last = steps[at + 1].is_layer and not _has_layer(steps[:at], sizes)
+    if not is_copy or not is_last:
+        return False
+    is_apart = len(step.tensors[0]) >= _HEADS_RANK or bool(step.result)
+    return is_apart and sizes.are_heads(step.tensors[0])
+
+
+def _has_layer(steps: list[Step], sizes: Sizes) -> bool:
+    """Say whether a layer is among steps; what convolves heads is no projection of the output."""
+    return any(step.is_layer and not _is_of_result(step.tensors[:1], sizes) for step in steps)
+
+
+def _adds_heads(steps: list[Step], at: int, sizes: Sizes) -> bool:
+    """Say whether a step adds heads to the result of an operator, head by head."""
+    step = steps[at]
+    is_sum = step.name == "add" and len(step.tensors) == 2 and len(set(step.tensors)) == 1
+    return is_sum and _is_of_result(step.tensors[:1], sizes) and not _has_layer(steps[:at], sizes)
+
+
+def _is_of_result(tensors: tuple[Shape, ...], sizes: Sizes) -> bool:
+    """Say whether the first of some tensors is a result with heads told apart."""
+    shape = tensors[0] if tensors else ()
+    is_apart = len(shape) == _HEADS_RANK and shape[-1] == sizes.head_size
+    return is_apart and prod(shape) == sizes.queries and sizes.query_length in shape[1:3]
 
 
 def _joins_chunks(step: Step, sizes: Sizes) -> bool:

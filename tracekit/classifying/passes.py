@@ -74,15 +74,14 @@ def by_collective_kernel(situation: Situation) -> Verdict | None:
 def by_decisive_op(situation: Situation) -> Verdict | None:
     """Decide by an op that everything inside it serves: a convolution, a linear layer."""
     for name in (*situation.op_stack, *situation.backward_stack):
+        if is_triton_name(name):
+            fused = _of_fused(situation, name)
+            if fused is None:
+                continue
+            return _on_axis(situation, fused)
         rule = rule_for_op(name)
-        if rule is None or not rule.decisive:
-            continue
-        # What Inductor fused between the products of an attention operator is its own.
-        if situation.in_attention and is_triton_name(name) and rule.category in _MAY_SERVE:
-            continue
-        fused = verdict_for_triton_name(name).reason if is_triton_name(name) else None
-        reason = fused or _serves(situation, name)
-        return _on_axis(situation, Verdict(rule.category, "op", reason))
+        if rule is not None and rule.decisive:
+            return _on_axis(situation, Verdict(rule.category, "op", _serves(situation, name)))
     return None
 
 
@@ -193,6 +192,19 @@ def decide(situation: Situation) -> Verdict:
             return verdict
     op = situation.op_stack[-1] if situation.op_stack else None
     return Verdict(OTHER, "name", f"no rule knows {op or situation.kernel!r}", 0.0)
+
+
+def _of_fused(situation: Situation, name: str) -> Verdict | None:
+    """Return what Inductor fused, null for what is an attention operator's own.
+
+    That is what stands between its products, and copies beside them; these are named after the
+    convolution, too, that takes what they lay out.
+    """
+    found = verdict_for_triton_name(name, only_repeats=situation.only_repeats)
+    is_edge = found.category == CONV and situation.only_lays_out
+    if situation.in_attention and (found.category in _MAY_SERVE or is_edge):
+        return None
+    return Verdict(found.category, "op", found.reason)
 
 
 def _of_generic(situation: Situation, name: str, rule: OpRule) -> Verdict:

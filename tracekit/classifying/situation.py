@@ -32,6 +32,7 @@ class Situation:
     the attention that it belongs to, and `axis_evidence` what says so: a label, the class of a
     module, or the shapes of the calls. `in_attention` says that it was issued within an attention
     operator.
+    `only_repeats` and `only_lays_out` say that it is a kernel of Inductor's that does no more.
     `converts` says whether a copy changes the type of its data, null where types are not known.
     """
 
@@ -51,6 +52,8 @@ class Situation:
     in_gate: bool = False
     before_convolution: bool = False
     makes_weight_of: str | None = None
+    only_repeats: bool = False
+    only_lays_out: bool = False
     converts: bool | None = None
     phase: str = "forward"
 
@@ -72,7 +75,8 @@ class Surroundings:
     `in_attention` and `in_norm` say that it belongs to an attention operator, or to a
     normalization that is written out; `in_rotary` that it joins parts for a rotary embedding,
     `in_gate` that it joins gradients of a gate's halves,
-    `before_convolution` that it pads what a convolution takes. `weight` is a position in
+    `before_convolution` that it pads what a convolution takes, `only_repeats` and
+    `only_lays_out` that it is a kernel of Inductor's that does no more. `weight` is a position in
     `WEIGHTED`, `axis` one in `AXES`, -1 for neither, and `axis_evidence` one in `EVIDENCES`.
     """
 
@@ -81,6 +85,8 @@ class Surroundings:
     in_rotary: BoolArray
     in_gate: BoolArray
     before_convolution: BoolArray
+    only_repeats: BoolArray
+    only_lays_out: BoolArray
     weight: SmallArray
     axis: SmallArray
     axis_evidence: SmallArray
@@ -104,7 +110,11 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
         around.axis_evidence.astype(np.int64),
         around.in_attention.astype(np.int64),
         around.in_norm.astype(np.int64),
-        around.in_rotary + 2 * around.before_convolution + 4 * around.in_gate.astype(np.int64),
+        around.in_rotary
+        + 2 * around.before_convolution
+        + 4 * around.in_gate
+        + 8 * around.only_repeats
+        + 16 * around.only_lays_out.astype(np.int64),
         around.weight.astype(np.int64),
         linked.labels.category,
         linked.phase.astype(np.int64),
@@ -131,6 +141,8 @@ def distinct_situations(linked: Linked, around: Surroundings) -> tuple[list[Situ
             in_gate=bool(around.in_gate[row]),
             before_convolution=bool(around.before_convolution[row]),
             makes_weight_of=WEIGHTED[around.weight[row]] if around.weight[row] >= 0 else None,
+            only_repeats=bool(around.only_repeats[row]),
+            only_lays_out=bool(around.only_lays_out[row]),
             converts=None if converts[row] < 0 else bool(converts[row]),
             phase=PHASES[linked.phase[row]],
         )

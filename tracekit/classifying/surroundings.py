@@ -12,6 +12,7 @@ from tracekit.classifying.attention_axes import call_traits
 from tracekit.classifying.attention_calls import attention_calls
 from tracekit.classifying.call_columns import AttentionCalls
 from tracekit.classifying.call_heads import with_heads
+from tracekit.classifying.fused_copies import copying
 from tracekit.classifying.issued_ops import issued_ops
 from tracekit.classifying.neighbours import before_convolution, in_gate, making_weights
 from tracekit.classifying.op_index import OpIndex
@@ -56,12 +57,15 @@ def surroundings(linked: Linked, stages: Stages) -> tuple[Surroundings, Attentio
         causal=_of_call(calls.causal, call),
     )
     issued = issued_ops(linked, shapes)
+    only_repeats, only_lays_out = copying(linked, shapes)
     around = Surroundings(
         in_attention=call >= 0,
         in_norm=in_written_norm(linked, issued, shapes),
         in_rotary=in_rotary(linked, issued, shapes),
         in_gate=in_gate(linked, issued, shapes),
         before_convolution=before_convolution(linked, issued, shapes),
+        only_repeats=only_repeats,
+        only_lays_out=only_lays_out,
         weight=making_weights(linked, issued, shapes),
         axis=axis,
         axis_evidence=evidence,

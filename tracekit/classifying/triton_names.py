@@ -47,6 +47,7 @@ _TEMPLATE_WORDS: Final = frozenset(word for words, _, _ in _TEMPLATES for word i
 _KNOWN: Final = frozenset(RULES) | _TEMPLATE_WORDS | {"backward", "prepare_softmax_online"}
 _MEANS: Final = frozenset({"mean", "sum"})
 _SQUARES: Final = frozenset({"pow", "square", "mul"})
+_REDUCTIONS: Final = ("red", "per")
 _BATCHED: Final = frozenset({"bmm", "baddbmm", "addbmm", "matmul"})
 _SOFTMAX: Final = frozenset({"softmax", "safe_softmax", "log_softmax", "prepare_softmax_online"})
 
@@ -78,10 +79,11 @@ def fused_operations(name: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1 << 16)
-def verdict_for_triton_name(name: str) -> NameVerdict:
+def verdict_for_triton_name(name: str, *, only_repeats: bool = False) -> NameVerdict:
     """Return the category of the most expensive operation that a Triton kernel itself holds.
 
-    `name` begins with `triton_`. Never raises.
+    `name` begins with `triton_`. `only_repeats` says that it repeats what it
+    is given, and so holds no normalization, whatever that came from. Never raises.
     """
     operations = fused_operations(name)
     matched = _NAME.match(name)
@@ -91,7 +93,7 @@ def verdict_for_triton_name(name: str) -> NameVerdict:
         return _of_template(operations, reason)
     if not operations:
         return NameVerdict(ELEMENTWISE, 0.5, "Triton kernel whose name lists no known operation")
-    category, confidence = _of_fusion(frozenset(operations), kind)
+    category, confidence = _of_fusion(frozenset(operations), kind, only_repeats=only_repeats)
     return NameVerdict(category, confidence, reason)
 
 
@@ -104,16 +106,18 @@ def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:
     return NameVerdict(LINEAR, 0.5, "Triton template, most often a matrix product")
 
 
-def _of_fusion(operations: frozenset[str], kind: str | None) -> tuple[str, float]:
+def _of_fusion(
+    operations: frozenset[str], kind: str | None, *, only_repeats: bool
+) -> tuple[str, float]:
     """Return the category of the most expensive of the operations.
 
     A norm's statistics or scaling is work of this kernel; of a convolution, a product or an
     attention it holds the bias, the layout or the casts, which belong to that operation.
     """
     held = {rule.category for name in operations if (rule := RULES.get(name)) is not None}
-    if NORM in held:
+    if NORM in held and not only_repeats:
         return NORM, 0.9
-    if _is_written_norm(operations, kind):
+    if _is_written_norm(operations, kind) and not only_repeats:
         return NORM, 0.75
     for category in (CONV, ATTENTION):
         if category in held:
@@ -146,9 +150,9 @@ def _is_written_norm(operations: frozenset[str], kind: str | None) -> bool:
     if "linalg_vector_norm" in operations or ("var" in operations and "mean" in operations):
         return True
     root = "rsqrt" in operations or "sqrt" in operations
-    if operations & {"var_mean", "var"} and root:
+    if operations & {"var_mean", "var"} and (root or kind in _REDUCTIONS):
         return True
     squared_mean = bool(operations & _MEANS) and bool(operations & _SQUARES)
     if "rsqrt" in operations and squared_mean:
         return True
-    return kind in ("red", "per") and "pow" in operations and bool(operations & _MEANS)
+    return kind in _REDUCTIONS and "pow" in operations and bool(operations & _MEANS)
