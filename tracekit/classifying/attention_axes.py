@@ -69,7 +69,8 @@ def call_traits(
     together of two sequences right before; self where a cache was written to.
     """
     axis = np.full(len(calls), -1, np.int8)
-    known = np.flatnonzero((calls.sequences != NULL) & (calls.query_length != NULL))
+    sizes = (calls.sequences, calls.query_length, calls.key_length)
+    known = np.flatnonzero(np.logical_and.reduce([size != NULL for size in sizes]))
     if not len(known):
         return CallTraits(axis, axis)
     layers = convolutions(linked, shapes)

@@ -57,6 +57,16 @@ def is_triton_name(name: str) -> bool:
     return name.startswith("triton_")
 
 
+@lru_cache(maxsize=1 << 16)
+def is_triton_template(name: str) -> bool:
+    """Say whether a Triton kernel is a template: a product, or attention, and not what is fused."""
+    matched = _NAME.match(name)
+    kind = matched.group(1) if matched else None
+    operations = fused_operations(name)
+    is_unnamed = kind is None and bool(operations) and operations[0] in _TEMPLATE_WORDS
+    return kind == "tem" or is_unnamed
+
+
 def fused_operations(name: str) -> tuple[str, ...]:
     """Return the operations that an Inductor kernel name lists, in its order.
 
@@ -89,7 +99,7 @@ def verdict_for_triton_name(name: str, *, only_repeats: bool = False) -> NameVer
     matched = _NAME.match(name)
     kind = matched.group(1) if matched else None
     reason = f"Triton kernel that fuses {', '.join(operations)}"
-    if kind == "tem" or (kind is None and operations and operations[0] in _TEMPLATE_WORDS):
+    if is_triton_template(name):
         return _of_template(operations, reason)
     if not operations:
         return NameVerdict(ELEMENTWISE, 0.5, "Triton kernel whose name lists no known operation")
