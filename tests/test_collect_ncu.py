@@ -238,6 +238,9 @@ def test_wrong_usage_is_told_before_anything_runs(
     ):
         assert run(["collect", "-o", str(tmp_path / "out"), "--ncu", *args]) == code
         assert text in capsys.readouterr().err
+    out = str(tmp_path / "out")
+    assert run(["collect", "-o", out, "--ncu-kernels", "flash", "llama"]) == 2
+    assert "--ncu-kernels: goes with --ncu" in capsys.readouterr().err
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
     assert run(["collect", "-o", str(tmp_path / "out"), "--ncu", "llama"]) == 5
     assert "no ncu on PATH; install Nsight Compute" in capsys.readouterr().err

@@ -152,6 +152,8 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     refuse_filled(output, force=given["force"])
     if given["ncu"]:
         check_countable(given, is_script=is_script(target))
+    elif given["ncu_kernels"] is not None:
+        raise UsageError("--ncu-kernels: goes with --ncu")
     if is_script(target):
         _script(target, output, given)
         return
