@@ -47,6 +47,10 @@ KIND, AXIS, OPERATOR = "kind", "axis", "operator"
 """Counted besides: calls of the kind, and along the axis, that a label names or leaves open; calls
 whose lengths are those of the label or, if not, of an operator in the labelled module."""
 
+_COMPILED: Final = "compile"
+_EAGER: Final = ("default", "written", "math")
+"""How a run was recorded, by the end of its name."""
+
 _WIDE_ENOUGH: Final = 0.99
 _SOFTMAXES: Final = frozenset({"aten::_softmax", "aten::_safe_softmax"})
 _FUSED: Final = frozenset({"aten::scaled_dot_product_attention", "FlashAttentionFunction"})
@@ -101,7 +105,62 @@ def _body(traces: Sequence[Path]) -> str:
             rows[path.name] = compared(tracekit.load(path))
         except TracekitError as error:
             print(f"{path}: {error}", file=sys.stderr)
-    return table({name: counts for name, counts in rows.items() if counts})
+    eager = {split_name(path.name): path for path in traces}
+    pairs = {
+        path.name: like_eager(tracekit.load(path), tracekit.load(eager[model, way]))
+        for path in traces
+        for model, recorded in [split_name(path.name)]
+        if recorded == _COMPILED
+        for way in [next((way for way in _EAGER if (model, way) in eager), None)]
+        if way is not None
+    }
+    text = table({name: counts for name, counts in rows.items() if counts})
+    return f"{text}\n\n{compiled(pairs)}" if pairs else text
+
+
+def like_eager(trace: Trace, eager: Trace) -> tuple[int, int]:
+    """Return how many calls a compiled run has, and how many are as one of its eager run is.
+
+    That is of the same lengths, and of the kind and axis that the labels there name.
+    """
+    wanted = set(_traits(tracekit.classify(tracekit.link(eager))))
+    found = _traits(tracekit.classify(tracekit.link(without_labels(trace))))
+    return len(found), sum(one in wanted for one in found)
+
+
+def _traits(found: KernelTable) -> list[tuple[int, int, str | None, str | None]]:
+    """Return lengths, kind and axis of each forward call."""
+    used, calls = call_table(found), found.calls
+    rows = [
+        (int(call), int(used.main[at]))
+        for at, call in enumerate(used.call.tolist())
+        if call < len(calls) and not used.is_backward[at]
+    ]
+    return [
+        (
+            int(calls.query_length[call]),
+            int(calls.key_length[call]),
+            _text(found.kinds, found.kind[row]),
+            _text(found.axes, found.axis[row]),
+        )
+        for call, row in rows
+    ]
+
+
+def compiled(pairs: dict[str, tuple[int, int]]) -> str:
+    """Return what compiled runs have of their eager runs, as a sentence."""
+    calls, alike = (sum(pair[at] for pair in pairs.values()) for at in (0, 1))
+    others = [
+        f"{split_name(name)[0]} ({count - same} of {count})"
+        for name, (count, same) in pairs.items()
+        if same < count
+    ]
+    rest = f"; the others are of {', '.join(others)}" if others else ""
+    return (
+        f"Compiled, {len(pairs)} models have {calls} calls, found without labels; "
+        f"{alike / calls:.1%} have the lengths, kind and axis of a call of their eager run, by the "
+        f"labels there{rest}."
+    )
 
 
 def compared(trace: Trace) -> Counter[str]:

@@ -85,3 +85,26 @@ def test_models_in_which_nearly_all_calls_agree_are_not_listed() -> None:
     assert "In 1 models at least 99%" in text
     assert "| a |" not in text
     assert text.splitlines()[-1].endswith("| 0.0% | 0.0% | 0.0% | 0.0% | one learned key |")
+
+
+def test_compiled_calls_are_held_against_eager_ones(tmp_path: Path) -> None:
+    eager, fused = Program(), Program()
+    for program, second in ((eager, 77), (fused, 64)):
+        program.sdpa([2, 8, 64, 40], [2, 8, 64, 40])
+        program.linear()
+        program.sdpa([2, 8, 64, 40], [2, 8, second, 40])
+    label = attention_label(AttentionLabel("attn", "self", "spatial", 64, 64, 8))
+    eager.b.annotation(label, 0, 95)
+    docs = tmp_path / "a.md"
+    docs.write_text("<!-- lengths:begin -->\n<!-- lengths:end -->\n")
+    paths = [
+        program.b.write(tmp_path / f"toy.{way}.json")
+        for program, way in ((eager, "default"), (fused, "compile"))
+    ]
+    traces = [tracekit.load(path) for path in paths]
+    assert attention_lengths.like_eager(traces[0], traces[0]) == (2, 1)
+    assert attention_lengths.like_eager(traces[1], traces[0]) == (2, 0)
+    assert attention_lengths.main([*map(str, paths), "--docs", str(docs)]) == 0
+    told = "Compiled, 1 models have 2 calls, found without labels; 0.0% have the lengths"
+    assert told in docs.read_text()
+    assert "the others are of toy (2 of 2)." in docs.read_text()

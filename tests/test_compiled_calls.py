@@ -145,3 +145,13 @@ def test_pages_of_a_cache_are_no_length(tmp_path: Path) -> None:
     assert told(program, tmp_path, "attention_kind")[:2] == [None, None]
     flops = table.operations.flops
     assert (flops[:2] == NULL).all()
+
+
+def test_a_fused_copy_cuts_patches(tmp_path: Path) -> None:
+    """Cosmos cuts (clips, frames, rows, columns, channels, …) for a linear layer."""
+    name = "triton_poi_fused_clone_permute_view_4"
+    program = Program()
+    program.op(name, COPY, [[1, 17, 4, 32, 48], [1, 4, 16, 24, 17, 1, 2, 2], []])
+    addmm(program, 1536, 68, 2048)
+    flash(program, [1, 16, 1536, 128], [1, 16, 1536, 128])
+    assert told(program, tmp_path, "attention_axis") == ["spatio-temporal"]
