@@ -2,7 +2,7 @@
 
 Validates every labelled run below the folders and replaces what stands between the markers of
 ``docs/accuracy.md``, so that no figure there is typed by hand. Folders are named MODEL.RECORDED.
-With ``--marker holdout`` or ``holdout-2`` it writes what models that were held out get: the tables
+With ``--marker holdout``, ``holdout-2`` or ``holdout-3`` it writes what models that were held out get: the tables
 of accuracy alone, because who reads what is confused there will mend it, and they are held out no
 more.
 """
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MARKER: Final = "accuracy"
 HOLDOUT: Final = "holdout"
 SECOND_HOLDOUT: Final = "holdout-2"
+THIRD_HOLDOUT: Final = "holdout-3"
 _CONFUSIONS: Final = 12
 _MATRICES: Final[tuple[Mode, ...]] = ("rich", "kernels_only")
 _UNNAMED: Final = "trace"
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", nargs="+", metavar="CORPUS", help="folder of labelled runs")
     parser.add_argument(
         "--marker",
-        choices=(MARKER, HOLDOUT, SECOND_HOLDOUT),
+        choices=(MARKER, HOLDOUT, SECOND_HOLDOUT, THIRD_HOLDOUT),
         default=MARKER,
         help="which tables to write: of the corpus, or of models held out (default: %(default)s)",
     )

@@ -27,6 +27,7 @@ PRIORITY: Final = (
     "elementwise", "memory",
 )  # fmt: skip
 """Most expensive first."""
+_ATTENTION: Final = frozenset(("temporal_attention", "attention"))
 _LIGHT: Final = ("elementwise", "memory", "embedding")
 _VIEWS: Final = re.compile(
     r"^(?:view|_unsafe_view|reshape|permute|transpose|t|slice|select|expand|unsqueeze|squeeze"
@@ -38,6 +39,8 @@ _CORE: Final = re.compile(r"in (?:eager_attention_forward|sdpa_attention_forward
 _CORE_FUNCTIONS: Final = roles.PRODUCTS | {
     "softmax", "_softmax", "_safe_softmax", "masked_fill", roles.FUSED_ATTENTION,
 }  # fmt: skip
+_FUSED_ATTENTION: Final = re.compile(r"scaled_dot_product_\w*attention")
+"""What the fused call is, by any of its backends."""
 _HEAVY: Final = re.compile(
     r"convolution|conv\d|mm$|mm_|bmm|matmul|linear|einsum|scaled_dot_product"
 )
@@ -64,6 +67,8 @@ class Origins:
             if slug is not None:
                 (heavy if kind == "fused" and _is_edge(node, slug) else light).add(slug)
         decided = [slug for slug in PRIORITY if slug in heavy | light]
+        if light >= _ATTENTION or heavy - light >= _ATTENTION:
+            return None  # one kernel for both axes
         if not decided or (_UNDECIDED in light and decided[0] in _LIGHT):
             return None
         edges = heavy - light
@@ -101,7 +106,8 @@ class Origins:
             for names, slug in roles.SIMPLE_RULES:
                 if source in names and not (attention is not None and slug == "elementwise"):
                     return slug
-        if attention is not None or (innermost is not None and innermost.is_silent):
+        hides = innermost is not None and (innermost.is_silent or innermost.is_mixed)
+        if attention is not None or hides:
             return _UNDECIDED
         if name in roles.MEMORY:
             return "memory"
@@ -111,7 +117,8 @@ class Origins:
         lines = _lines_of(node)
         if _CORE.search(lines) or any(f"in {core}\n" in lines for core in self._cores):
             return True
-        return any(one in _CORE_FUNCTIONS for one in (*_sources_of(node), name))
+        names = (*_sources_of(node), name)
+        return any(one in _CORE_FUNCTIONS or _FUSED_ATTENTION.search(one) for one in names)
 
     def _chain(self, node: Any) -> Iterator[Role]:
         """Yield the roles of the modules around an operation, outermost first."""

@@ -1,7 +1,7 @@
 """Records the corpus: `python -m corpus.record -o OUT [--models a,b] [--modes m,n] [--tiny]`.
 
 With `--holdout` it records models that nobody looks at while classification is being built,
-with `--holdout 2` those that were chosen after the first hold-out had been measured.
+with `--holdout 2` and `3` those that were chosen after the hold-out before had been measured.
 Each case, a model in a mode, becomes a folder `OUT/MODEL.MODE/`. A case that fails is reported and
 the others go on; the exit code is 1 then.
 """
@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         choices=HOLDOUTS,
         metavar="NUMBER",
-        help="the models of a hold-out instead of the corpus: 1, also without a number, or 2",
+        help="the models of a hold-out instead of the corpus: 1, also without a number, 2 or 3",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu")
     parser.add_argument("--tiny", action="store_true", help="sizes for tests")

@@ -86,7 +86,8 @@ class Role:
 
     `slug` is the category of all that happens inside it, null where that is mixed. `attention` is
     the rule that makes it an attention module, `is_silent` says that nothing inside is decided,
-    `projects` that it is a linear layer or a convolution.
+    `is_mixed` that only functions of layers are, `projects` that it is a linear layer or a
+    convolution.
     """
 
     path: str
@@ -97,6 +98,7 @@ class Role:
     reader: AttentionReader | None = None
     wraps_conv: bool = False
     is_silent: bool = False
+    is_mixed: bool = False
     projects: bool = False
 
     @property
@@ -123,14 +125,16 @@ def _role(module: torch.nn.Module, path: str, built: Built) -> Role:
             reader = AttentionReader(module, path, rule.axis)
             return Role(path, class_name, None, is_leaf, rule, reader)
     slug, layer = category_of(module, built.extra), _layer_of(module)
+    is_mixed = slug == "mixed"
     return Role(
         path,
         class_name,
-        None if slug == "silent" else slug,
+        None if slug in ("silent", "mixed") else slug,
         # The name of a class that does more than a layer would mislead who reads it as one.
-        is_leaf and not (layer is not None and slug is None),
+        is_leaf and not is_mixed and not (layer is not None and slug is None),
         wraps_conv=bool(_CONV_WRAPPER.search(class_name)),
         is_silent=slug == "silent" or bool(_ROTARY_CLASS.search(class_name)),
+        is_mixed=is_mixed,
         projects=layer is not None,
     )
 

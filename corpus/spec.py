@@ -116,7 +116,8 @@ class Built:
     extra: Mapping[str, str] = field(default_factory=dict)
     """Categories of module classes that no general rule knows, by class name; `attention` for
     those that are the operator proper of the attention module around them, `silent` for those
-    in which nothing is decided, empty for those in which functions decide."""
+    in which nothing is decided, `mixed` for layers of a make of their own in which only the
+    layer's function is decided, empty for those in which functions decide."""
 
 
 Builder = Callable[[Size], Built]
@@ -159,8 +160,11 @@ _FILES: Final = (
     "unseen_again_diffusion",
     "unseen_again_transformers",
     "unseen_again_packages",
+    "unseen_third_diffusion",
+    "unseen_third_transformers",
+    "unseen_third_videos",
 )
-HOLDOUTS: Final = (1, 2)
+HOLDOUTS: Final = (1, 2, 3)
 """The hold-outs, by the numbers under which they are recorded."""
 
 
@@ -192,6 +196,13 @@ def unseen_again(
 ) -> Callable[[Builder], Builder]:
     """Register a builder as a model of the second hold-out."""
     return model(name, modes, needs, dtype, holdout=2)
+
+
+def unseen_third(
+    name: str, modes: str, needs: str = "", dtype: str = "bfloat16"
+) -> Callable[[Builder], Builder]:
+    """Register a builder as a model of the third hold-out."""
+    return model(name, modes, needs, dtype, holdout=3)
 
 
 def load_models(*, holdout: int = 0) -> Mapping[str, Model]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 _OUTSIDE: Final = Role("", "")
-_NO_OUTPUT: Final = re.compile(r"bias|pos|rel_|context|key|query|res_conv")
+_NO_OUTPUT: Final = re.compile(r"bias|pos|rel_|cpb|context|key|query|res_conv")
 ROTARY: Final = re.compile(r"rot[ao]ry|rot_emb|(?:^|_)rope(?:_|$)|^rotate_", re.IGNORECASE)
 
 
@@ -267,7 +267,7 @@ class Truth:
         for names, slug in roles.SIMPLE_RULES:
             if name in names and not (in_attention and slug == "elementwise"):
                 return slug, "function"
-        if in_attention or frame.role.is_silent:
+        if in_attention or frame.role.is_silent or frame.role.is_mixed:
             return None
         if name in roles.MEMORY and not any(one.role.wraps_conv for one in self._stack[-2:]):
             return "memory", "function"

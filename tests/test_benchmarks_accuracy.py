@@ -11,6 +11,7 @@ from benchmarks.accuracy import (
     HOLDOUT,
     MARKER,
     SECOND_HOLDOUT,
+    THIRD_HOLDOUT,
     by_run,
     by_way,
     document,
@@ -87,7 +88,7 @@ def test_the_file_is_written_between_its_markers(corpus: Path, tmp_path: Path) -
     assert "net" in text
 
 
-@pytest.mark.parametrize("marker", [HOLDOUT, SECOND_HOLDOUT])
+@pytest.mark.parametrize("marker", [HOLDOUT, SECOND_HOLDOUT, THIRD_HOLDOUT])
 def test_models_held_out_have_markers_and_tables_of_their_own(
     marker: str, corpus: Path, tmp_path: Path
 ) -> None:
@@ -120,5 +121,5 @@ def test_nothing_is_written_where_it_fails(
 
 def test_the_documentation_has_the_markers() -> None:
     text = (ROOT / "docs" / "accuracy.md").read_text()
-    for marker in (MARKER, HOLDOUT, SECOND_HOLDOUT):
+    for marker in (MARKER, HOLDOUT, SECOND_HOLDOUT, THIRD_HOLDOUT):
         assert "x" in replace_between(text, marker, "x")

@@ -38,9 +38,10 @@ def test_a_hold_out_is_apart_and_large_enough(
 def test_the_corpus_is_listed_without_a_hold_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed(capsys) == set(load_models())
     assert listed(capsys, "--holdout") == set(load_models(holdout=1))
-    assert [find_model(name).holdout for name in ("llama", "opt", "x-clip")] == [0, 1, 2]
+    names = ("llama", "opt", "x-clip", "sana-video")
+    assert [find_model(name).holdout for name in names] == [0, 1, 2, 3]
     with pytest.raises(SystemExit):
-        listed(capsys, "--holdout", "3")
+        listed(capsys, "--holdout", "4")
 
 
 def test_two_models_of_the_second_are_recorded_with_their_truth(tmp_path: Path) -> None:
@@ -62,6 +63,33 @@ def test_two_models_of_the_second_are_recorded_with_their_truth(tmp_path: Path) 
     codes = labels(out / "vq-diffusion.default")
     assert codes["tk1|cat|attention|core:full"] == 6
     assert not any("|conv|" in label or "temporal" in label for label in codes)
+
+
+def test_models_of_the_third_are_recorded_with_their_truth(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = "torch-video,vivit-split-heads,sana-video,squeezebert"
+    options = ["--holdout", "3", "--models", names, "--modes", "default"]
+    assert record.main(["-o", str(out), "--tiny", "--device", "cpu", *options]) == 0
+
+    for name, source in (("torch-video", "core"), ("vivit-split-heads", "core:full")):
+        video = labels(out / f"{name}.default")
+        axes = {(one.axis, one.kind) for label in video if (one := parse_attention(label))}
+        assert axes == {("spatial", "self"), ("temporal", "self")}
+        # Two layers of each, one fused call in every one.
+        assert video[f"tk1|cat|temporal_attention|{source}"] == 2
+        assert video[f"tk1|cat|attention|{source}"] == 2
+
+    clip = labels(out / "sana-video.default")
+    axes = {(one.axis, one.kind) for label in clip if (one := parse_attention(label))}
+    assert axes == {("spatio-temporal", "self"), ("spatio-temporal", "cross")}
+    # In two layers one fused call, and one that is all products and sums.
+    assert clip["tk1|cat|attention|core:full"] == 2
+    assert clip["tk1|cat|attention|core"] >= 2 * 10
+
+    text = labels(out / "squeezebert.default")
+    # All projections are convolutions, but for that of the summary at the end.
+    assert text["tk1|cat|conv|module"] == 3 * 6
+    assert text["tk1|cat|linear|module"] == 1
 
 
 def test_two_of_its_models_are_recorded_with_their_truth(tmp_path: Path) -> None:

@@ -137,6 +137,28 @@ def test_a_rule_that_no_module_obeys_is_refused() -> None:
         Truth(built)
 
 
+class Scaled(torch.nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x + 1, self.weight * 2)
+
+
+@pytest.mark.parametrize(
+    ("extra", "arithmetic"), [({}, "elementwise|arith"), ({"Scaled": "mixed"}, None)]
+)
+def test_what_a_layer_of_its_own_make_does_beside_its_function(
+    extra: dict[str, str], arithmetic: str | None, tmp_path: Path
+) -> None:
+    net, inputs = torch.nn.Sequential(Scaled(4, 4), torch.nn.GELU()), torch.ones(2, 4)
+    built = Built(lambda: net(inputs), {"net": net}, extra=extra)
+    model = spec.Model("own-layer", lambda _size: built, ("default",))
+    record_case(model, "default", Setting(tmp_path, "cpu", tiny=True))
+    text = gzip.decompress((tmp_path / "own-layer.default" / RICH).read_bytes())
+    found = decided([one for one in json.loads(text)["traceEvents"] if one["ph"] == "X"])
+    assert labels_of(found, "aten::linear") == {"linear|function": 1}
+    assert labels_of(found, "aten::gelu") == {"elementwise|module": 1}
+    assert labels_of(found, "aten::mul") == labels_of(found, "aten::add") == {arithmetic: 1}
+
+
 def test_one_failing_model_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -226,6 +248,7 @@ class Attention(torch.nn.Module):
         ("fused", ["to_q addmm", "norm mean", " add"], "norm|fused:linear*+norm+elementwise"),
         ("template", ["to_q addmm", "norm mean"], "linear|template:linear+norm"),
         ("fused", ["attn _softmax", "attn view"], "attention|fused:attention"),
+        ("extern", ["attn _scaled_dot_product_flash_attention"], "attention|extern:attention"),
         ("fused", ["attn mul:rotary"], "elementwise|fused:elementwise"),
         ("fused", ["attn mul:rotary", "attn bmm"], "elementwise|fused:attention*+elementwise"),
         ("fused", ["attn mul"], None),  # a scale, a gate, a mask
@@ -245,12 +268,32 @@ def test_compiled_kernels_take_the_most_expensive_operation(
     assert origins.label(nodes, kind) == expected
 
 
+@pytest.mark.parametrize(
+    ("operations", "label"),
+    [
+        (["attn _softmax", "time _softmax"], None),
+        (["attn bmm", "time bmm"], None),  # the layout of both results
+        (["time _softmax", "attn bmm"], "temporal_attention|fused:temporal_attention+attention*"),
+    ],
+)
+def test_a_compiled_kernel_of_two_axes_is_undecided(
+    operations: list[str], label: str | None
+) -> None:
+    net = torch.nn.ModuleDict({"attn": Attention(), "time": Attention()})
+    across = AttentionRule(r"^Attention$", "spatial", path="attn$")
+    along = AttentionRule(r"^Attention$", "temporal", path="time$")
+    origins = Origins(Built(lambda: None, {"net": net}, (across, along)))
+    expected = None if label is None else f"tk1|cat|{label}"
+    assert origins.label([operation(text, net) for text in operations], "fused") == expected
+
+
 def operation(text: str, net: torch.nn.ModuleDict) -> SimpleNamespace:
     """Return a node of a graph: a module's path, an op, and the function that has the line."""
     where, name = text.split(" ")
     name, _, function = name.partition(":")
-    attention = net["attn"]
-    chain = {"": [], "attn": [attention]}.get(where, [attention, getattr(attention, where, None)])
+    attention = net["time" if where == "time" else "attn"]
+    alone = {"": [], "attn": [attention], "time": [attention]}
+    chain = alone.get(where, [attention, getattr(attention, where, None)])
     stack = {str(id(one)): (f"L['self'].{where}", type(one)) for one in chain}
     lines = f'File "model.py", line 1, in apply_{function}_emb\n' if function else ""
     aten = SimpleNamespace(_opname=name)

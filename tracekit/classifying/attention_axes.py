@@ -197,7 +197,8 @@ def _by_turns(
     laid out anew where the axis changes; the first is space, as in Latte and most others.
     """
     none: list[int | None] = [None] * len(rows)
-    if len(rows) < _LEAST_TURNS:
+    sizes = {*zip(calls.sequences[rows].tolist(), calls.query_length[rows].tolist(), strict=True)}
+    if len(rows) < _LEAST_TURNS or len(sizes) > 1:
         return none
     fused = _by_fused_turns(linked, shapes, calls, rows)
     if any(role is not None for role in fused):
@@ -207,7 +208,7 @@ def _by_turns(
     if (calls.batch[rows] % np.maximum(calls.query_length[rows], 1) != 0).all():
         return none
     copies = by_thread(linked, named_tops(linked, shapes, _COPIES))
-    turn, changes = 0, 0
+    turn = 0
     found: list[int | None] = []
     ended = None
     for row in rows.tolist():
@@ -215,10 +216,10 @@ def _by_turns(
         start_ns = int(calls.start_ns[row])
         if ended is not None and beside is not None:
             between = beside.between(ended, start_ns)
-            turned = sum(_is_turned(shapes.tensors(one), calls, row) for one in between)
-            turn, changes = (turn + turned) % 2, changes + turned
+            turn += sum(_is_turned(shapes.tensors(one), calls, row) for one in between)
         ended = int(calls.end_ns[row])
-        found.append((SPATIAL, ROLE_TEMPORAL)[turn])
+        found.append((SPATIAL, ROLE_TEMPORAL)[turn % 2])
+    changes = sum(role != last for role, last in zip(found[1:], found, strict=False))
     return found if changes >= len(rows) // 2 else none
 
 

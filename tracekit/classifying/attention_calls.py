@@ -16,6 +16,7 @@ from tracekit.classifying.fused_attention import Geometry, fused_geometry
 from tracekit.classifying.intervals import rows_within
 from tracekit.classifying.op_index import OpIndex
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
+from tracekit.classifying.op_table import RULES
 from tracekit.classifying.operator_edges import with_edges
 from tracekit.classifying.operator_pieces import CASTS, VIEWS
 from tracekit.classifying.ops_beside import outermost_rows
@@ -306,9 +307,16 @@ def _helps(name: str) -> bool:
 
 
 def _lays_out(name: str) -> bool:
-    """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else."""
+    """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else.
+
+    It may name the attention operator that takes the result.
+    """
     operations = frozenset(fused_operations(name))
-    return "clone" in operations and operations <= VIEWS | _CASTS_AND_SCALES
+    operators = {
+        one for one in operations if (rule := RULES.get(one)) and rule.category == ATTENTION
+    }
+    is_copy = "clone" in operations or bool(operators)
+    return is_copy and operations - operators <= VIEWS | _CASTS_AND_SCALES
 
 
 def _at(values: CodeArray, rows: IntArray) -> CodeArray:

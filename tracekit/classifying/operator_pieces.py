@@ -255,7 +255,7 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
         return True
     if not layers and step.name in _PRODUCTS:
         return True
-    if sizes.is_linear and not layers and _makes_features(step.words):
+    if sizes.is_linear and not layers and _makes_features(step):
         return True
     if not step.tensors:
         return step.is_helper and is_followed and step.has_shapes
@@ -269,10 +269,14 @@ def _is_piece(step: Step, sizes: Sizes, layers: int, *, is_followed: bool) -> bo
     return is_scale and prod(step.tensors[0]) in (sizes.queries, sizes.keys)
 
 
-def _makes_features(words: frozenset[str]) -> bool:
-    """Say whether a step makes features of queries or keys, of which linear attention is."""
-    known = _FEATURES | _SOFTMAX_STEPS if words & _SOFTMAX else _FEATURES
-    return bool(words) and words <= known
+def _makes_features(step: Step) -> bool:
+    """Say whether a step makes features of queries or keys, of which linear attention is.
+
+    A rotation multiplies them by tables, features are scaled by a number.
+    """
+    known = _FEATURES | _SOFTMAX_STEPS if step.words & _SOFTMAX else _FEATURES
+    is_by_table = step.words <= _SCALES and len(step.tensors) > 1
+    return bool(step.words) and step.words <= known and not is_by_table
 
 
 def _is_of_rows(shape: Shape, sizes: Sizes) -> bool:
