@@ -1,8 +1,10 @@
 """Counts cache hits and memory traffic of attention kernels with Nsight Compute.
 
-`ncu` runs a process of its own, in which the work runs twice: once to warm up, and once with
-counting turned on while an attention module runs, in the first step of each stage. That process
-calls `run_counted`, the one that starts it `count_attention`.
+`ncu` runs a process of its own, in which the work runs again: to warm up, and once with counting
+turned on in the first step of each stage. Where the work runs eagerly, it is on while an attention
+module runs; what is compiled or captured has no such modules, and there and in scripts the names of
+kernels tell. That process calls `run_counted` or `script.count_script`, the one that starts it
+`count_attention`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +26,12 @@ from tracekit.collectors.labelling import attention_modules
 from tracekit.collectors.markers import CountingMarker
 from tracekit.collectors.profiling import synchronize
 from tracekit.collectors.runwriter import add_file, cannot_write
-from tracekit.collectors.speedups import attention_backend
+from tracekit.collectors.speedups import (
+    attention_backend,
+    compile_modules,
+    graph_modules,
+    targets_of,
+)
 from tracekit.counters import METRICS, function_name, read_counters
 from tracekit.errors import HostError, InputError
 from tracekit.runfolder import COUNTERS
@@ -31,10 +39,12 @@ from tracekit.runfolder import COUNTERS
 if TYPE_CHECKING:
     import torch
 
-    from tracekit.collectors.workload import Attention, Workload
+    from tracekit.collectors.workload import Attention, StageMarker, Workload
 
 _PROGRAM: Final = "ncu"
 _LONGEST_FILTER: Final = 4000
+_WARM_UP_WHERE_FAST: Final = 3
+"""Runs until `torch.compile` replays its own graphs: one compiles, one captures, one replays."""
 _FUNCTION: Final = re.compile(r"\w+", re.ASCII)
 _NO_PERMISSION: Final = "ERR_NVGPUCTRPERM"
 _NOTED: Final = re.compile(r"^==(?:ERROR|WARNING)==\s*(.+)", re.MULTILINE)
@@ -58,21 +68,31 @@ def find_ncu() -> str:
     return found
 
 
-def count_attention(
-    child: Sequence[str], folder: Path, names: Iterable[str], most_launches: int
-) -> int:
+@dataclass(frozen=True, slots=True)
+class CountOptions:
+    """What is counted.
+
+    `names` are those of attention kernels: others are not counted, which takes time, unless there
+    is no name. `most_launches` bounds how many are. `from_start` counts until the work says
+    otherwise, else nothing counts until it says so.
+    """
+
+    names: tuple[str, ...] = ()
+    most_launches: int = 2000
+    from_start: bool = False
+
+
+def count_attention(child: Sequence[str], folder: Path, options: CountOptions) -> int:
     """Run a command under Nsight Compute, put what it counted into a run folder; return launches.
 
-    `child` is to call `run_counted`. `names` are those of attention kernels in the folder's traces:
-    others are not counted, which takes time, unless the names are unknown. `most_launches` bounds
-    how many are.
+    `child` is to call `run_counted` or `script.count_script`.
 
     Raises
     ------
     HostError
         There is no ncu, it may not count, it or the command failed, or it counted nothing.
     """
-    command = ncu_command(find_ncu(), names, most_launches)
+    command = ncu_command(find_ncu(), options)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{COUNTERS}.", dir=folder)
         os.close(handle)
@@ -99,16 +119,18 @@ def count_attention(
     return launches
 
 
-def ncu_command(program: str, names: Iterable[str], most_launches: int) -> list[str]:
+def ncu_command(program: str, options: CountOptions) -> list[str]:
     """Return the command line of Nsight Compute, without the log file and what it is to run.
 
-    Clocks stay as they are in the traces. Its other defaults stay, too: caches are emptied before
-    each kernel, and a kernel runs again for each group of counters.
+    Clocks stay as they are in the traces, and the kernels of a graph are counted one by one. Its
+    other defaults stay, too: caches are emptied before each kernel, and a kernel runs again for
+    each group of counters.
     """
-    command = [program, "--csv", "--clock-control", "none", "--profile-from-start", "off"]
+    command = [program, "--csv", "--clock-control", "none", "--graph-profiling", "node"]
+    command += ["--profile-from-start", "on" if options.from_start else "off"]
     command += ["--target-processes", "all", "--metrics", ",".join(METRICS)]
-    command += ["--launch-count", str(most_launches)]
-    pattern = name_filter(names)
+    command += ["--launch-count", str(options.most_launches)]
+    pattern = name_filter(options.names)
     return command if pattern is None else [*command, "--kernel-name", f"regex:{pattern}"]
 
 
@@ -123,60 +145,111 @@ def name_filter(names: Iterable[str]) -> str | None:
     return pattern if functions and are_plain and len(pattern) <= _LONGEST_FILTER else None
 
 
-def run_counted(workload: Workload, *, attention: Attention, device: str, seed: int) -> None:
-    """Run a workload as its passes do, once without and once with counting, for Nsight Compute.
+@dataclass(frozen=True, slots=True)
+class CountedRun:
+    """How the work runs: as in the passes of a run folder (`RecordOptions`)."""
+
+    attention: Attention = "auto"
+    device: str = "cuda"
+    seed: int = 0
+    compile: bool = False
+    cuda_graph: bool = False
+
+
+def run_counted(workload: Workload, options: CountedRun) -> None:
+    """Run a workload as its passes do, first without and then with counting, for Nsight Compute.
 
     Raises
     ------
     HostError
-        It has no attention modules.
+        It runs eagerly and has no attention modules.
+    UsageError
+        It is to be compiled or captured, and its modules are not known.
     """
+    speeds_up = options.compile or options.cuda_graph
+    if not speeds_up and not attention_modules(workload.modules):
+        raise HostError(f"--ncu: {workload.name} has no attention modules that could be counted")
+    if speeds_up:
+        targets = targets_of(workload.modules, workload.compile_targets)
+        if options.compile:
+            compile_modules(targets, graphs=options.cuda_graph)
+        else:
+            graph_modules(targets)
+    with attention_backend(options.attention, options.device):
+        for _ in range(_WARM_UP_WHERE_FAST if speeds_up else 1):
+            _run_once(workload, CountingMarker(), options.seed)
+        if speeds_up:
+            with counted_stages() as marker:
+                _run_once(workload, marker, options.seed)
+        else:
+            marker = FirstSteps()
+            with counted_modules(workload.modules, marker):
+                _run_once(workload, marker, options.seed)
+
+
+def _run_once(workload: Workload, marker: StageMarker, seed: int) -> None:
     import torch
 
-    if not attention_modules(workload.modules):
-        raise HostError(f"--ncu: {workload.name} has no attention modules that could be counted")
-    run = workload.run_traced or workload.run
-    marker = FirstSteps()
-    with attention_backend(attention, device):
-        torch.manual_seed(seed)
-        run(CountingMarker())
-        synchronize(cuda=True)
-        with counted_modules(workload.modules, marker):
-            torch.manual_seed(seed)
-            run(marker)
-            synchronize(cuda=True)
+    torch.manual_seed(seed)
+    (workload.run_traced or workload.run)(marker)
+    synchronize(cuda=True)
 
 
 class FirstSteps:
-    """Marks stages: `is_on` in the first step of each, and outside of all."""
+    """Marks stages: `is_on` in the first step of each, and outside of all.
 
-    def __init__(self) -> None:
+    `toggle` is told whenever that changes.
+    """
+
+    def __init__(self, toggle: Callable[[bool], None] | None = None) -> None:
         self._first: dict[str, int | None] = {}
+        self._toggle = toggle
         self.is_on = True
 
     @contextmanager
     def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
         """Say whether this step counts, as long as it lasts."""
         before = self.is_on
-        self.is_on = before and self._first.setdefault(name, step) == step
+        self._turn(is_on=before and self._first.setdefault(name, step) == step)
         try:
             yield
         finally:
-            self.is_on = before
+            self._turn(is_on=before)
+
+    def _turn(self, *, is_on: bool) -> None:
+        if is_on != self.is_on and self._toggle is not None:
+            self._toggle(is_on)
+        self.is_on = is_on
+
+
+def toggle_counting(is_on: bool) -> None:
+    """Turn counting on or off from here on."""
+    from torch.cuda import profiler
+
+    (profiler.start if is_on else profiler.stop)()
+
+
+@contextmanager
+def counted_stages() -> Iterator[FirstSteps]:
+    """Turn counting on, and off in each step of a stage behind its first."""
+    toggle_counting(True)
+    try:
+        yield FirstSteps(toggle_counting)
+    finally:
+        toggle_counting(False)
 
 
 @contextmanager
 def counted_modules(roots: Mapping[str, torch.nn.Module], marker: FirstSteps) -> Iterator[None]:
     """Turn counting on while an attention module runs, in what the marker says counts."""
-    from torch.cuda import profiler
 
     def begin(*_: Any) -> None:
         if marker.is_on:
-            profiler.start()
+            toggle_counting(True)
 
     def end(*_: Any) -> None:
         if marker.is_on:
-            profiler.stop()
+            toggle_counting(False)
 
     with ExitStack() as hooks:
         for entry in attention_modules(roots):

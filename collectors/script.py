@@ -6,13 +6,14 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from tracekit.collectors.counting import FirstSteps, toggle_counting
 from tracekit.collectors.everywhere import staged_everywhere
-from tracekit.collectors.recording import Recording, record
+from tracekit.collectors.recording import record
 from tracekit.errors import UsageError
 
 
@@ -47,12 +48,25 @@ def record_script(
         staged_everywhere(recording.stage) as labelled,
     ):
         try:
-            return _run(target, recording, is_module=is_module)
+            return _run(target, recording.note, is_module=is_module)
         finally:
             recording.note_labels(len(labelled))
 
 
-def _run(target: str, recording: Recording, *, is_module: bool) -> int:
+def count_script(command: Sequence[str]) -> int:
+    """Run a script for Nsight Compute, counting in the first step of each stage; return its code.
+
+    Nothing is imported before the script imports it.
+    """
+    target, args, is_module = _split(command)
+    with (
+        _as_main(target, args, is_module=is_module),
+        staged_everywhere(FirstSteps(toggle_counting), label=False),
+    ):
+        return _run(target, lambda _error: None, is_module=is_module)
+
+
+def _run(target: str, note: Callable[[BaseException], None], *, is_module: bool) -> int:
     try:
         if is_module:
             runpy.run_module(target, run_name="__main__", alter_sys=True)
@@ -61,7 +75,7 @@ def _run(target: str, recording: Recording, *, is_module: bool) -> int:
     except SystemExit as stop:
         return _exit_code(stop)
     except Exception as error:
-        recording.note(error)
+        note(error)
         traceback.print_exception(type(error), error, _own_frames(error.__traceback__))
         return 1
     return 0

@@ -35,6 +35,7 @@ ARGS = {
 FRAGMENTS = {
     "activities": {"grid": "grid", "block": "block"},
     "ops": {"Input Dims": "input_dims", "Input type": "input_types",
+            "Input Strides": "input_strides",
             "Concrete Inputs": "concrete_inputs"},
 }  # fmt: skip
 UNREAD = "not a category of torch.profiler that tracekit reads"

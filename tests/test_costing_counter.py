@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tracekit
+from tracekit.costing.op_call import InputTexts
 from tracekit.costing.op_costs import op_cost
 from tracekit.trace import NULL
 
@@ -191,7 +192,7 @@ def test_fused_attention_is_that_of_the_counter(heads_first: bool, backward: boo
     if not heads_first:
         shapes = [[s[0], s[2], s[1], s[3]] for s in shapes]
     types = '["c10::BFloat16"' + ', "c10::BFloat16"' * (len(shapes) - 1) + "]"
-    cost = op_cost(name, str(shapes), types, None)
+    cost = op_cost(name, InputTexts(str(shapes), types, None))
     assert cost is not None
     assert cost.flops == count
     assert cost.dtype == "bfloat16"

@@ -76,6 +76,14 @@ def test_what_has_no_number_is_missing(tmp_path: Path) -> None:
     assert (second.grid, second.values[L1_HIT_RATE]) == (None, pytest.approx(0.03))
 
 
+def test_rates_above_one(tmp_path: Path) -> None:
+    """Kernels of microseconds have them: the counts of a rate are of several runs."""
+    rates = (99.9, 104.2, 330.67)
+    path = write(tmp_path / "ncu.csv", [(FLASH, GRID, values(50, rate)) for rate in rates])
+    found = [launch.values.get(L2_HIT_RATE) for launch in read_counters(path)]
+    assert found == [pytest.approx(0.999), 1.0, None]
+
+
 def test_names_of_sections_and_other_metrics(tmp_path: Path) -> None:
     text = long_csv([(GEMM, GRID, {"L2 Hit Rate": "7", "Duration": "5"})])
     (tmp_path / "n.csv").write_text(text.replace('"L2 Hit Rate",""', '"L2 Hit Rate","%"'))

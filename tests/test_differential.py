@@ -25,7 +25,15 @@ ANCHOR: Pairs = parse(
     '{"ph":"X","cat":"kernel","name":"anchor","pid":0,"tid":7,"ts":4593887672770.598,'
     '"dur":2.125,"args":{"device":0,"stream":7,"correlation":77,"grid":[1,2,3]}}'
 )
-TEXT_COLUMNS = {"name", "grid", "block", "input_dims", "input_types", "concrete_inputs"}
+TEXT_COLUMNS = {
+    "name",
+    "grid",
+    "block",
+    "input_dims",
+    "input_types",
+    "input_strides",
+    "concrete_inputs",
+}
 
 
 def load_text(text: str, window_bytes: int, **options: Any) -> Trace:

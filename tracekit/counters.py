@@ -38,6 +38,10 @@ _SCALES: Final = {
     "%": 0.01,
     "pct": 0.01,
 }
+_RATES: Final = frozenset({L1_HIT_RATE, L2_HIT_RATE})
+_MOST_RATE: Final = 1.1
+"""Rates up to here are taken for 1, what is beyond is none."""
+
 _SEPARATORS: Final = re.compile(r"[,'\s]")
 _NUMBER: Final = re.compile(r"\d+")
 _UNNAMED: Final = re.compile(
@@ -164,8 +168,12 @@ def _take(launch: CountedLaunch, name: str, unit: str, text: str) -> None:
         value = float(_SEPARATORS.sub("", text))
     except ValueError:
         return
+    value *= scale
+    if metric in _RATES:
+        # The two counts of a rate come from two runs of a kernel, and may differ in a short one.
+        value = min(value, 1.0) if value <= _MOST_RATE else math.nan
     if math.isfinite(value) and value >= 0:
-        launch.values[metric] = value * scale
+        launch.values[metric] = value
 
 
 def _size(row: Sequence[str], at: int | None) -> tuple[int, ...] | None:

@@ -85,13 +85,14 @@ class Calls(Table):
 
 @dataclass(frozen=True, slots=True)
 class Ops(Table):
-    """`cpu_op` events; shapes, types and concrete inputs are codes of their JSON text."""
+    """`cpu_op` events; shapes, types, strides, concrete inputs are codes of their JSON text."""
 
     thread: CodeArray
     sequence_number: IntArray
     forward_thread: IntArray
     input_dims: CodeArray
     input_types: CodeArray
+    input_strides: CodeArray
     concrete_inputs: CodeArray
 
 

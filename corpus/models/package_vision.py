@@ -33,7 +33,10 @@ def cait(size: Size) -> Built:
     def run() -> Any:
         return net(image)
 
-    return Built(run, {"model": net}, (AttentionRule(r"^Attention$", "spatial", kind=None),))
+    # A class token is no position, and all but one of its keys are other tokens.
+    of_class = AttentionRule(r"^Attention$", "sequence", path=r"cls_transformer", kind="cross")
+    of_patches = AttentionRule(r"^Attention$", "spatial", kind=None)
+    return Built(run, {"model": net}, (of_class, of_patches))
 
 
 @model("vit-pytorch-maxvit", "default autocast", "vit_pytorch")
@@ -127,7 +130,8 @@ def xcit(size: Size) -> Built:
     """XCiT: attention between channels, local convolutions, class attention at the end."""
     built = _timm("xcit_tiny_12_p16_224", size, r"^XCA$|^ClassAttn$", 224, depth=3)
     channels = AttentionRule(r"^XCA$", "", kind="self", from_product=True)  # no axis of tokens
-    return replace(built, attention=(channels, *built.attention))
+    of_class = AttentionRule(r"^ClassAttn$", "sequence", kind="cross")
+    return replace(built, attention=(channels, of_class, *built.attention))
 
 
 def _timm(name: str, size: Size, classes: str, side: int, **settings: Any) -> Built:

@@ -19,7 +19,7 @@ from tracekit.classifying.table import KernelTable
 from tracekit.costing.operations import DTYPES
 from tracekit.linking.link import PHASES
 from tracekit.roofline_results import AboveRoof, DevicePeaks, Roofline, RooflineRow
-from tracekit.trace import NULL, BoolArray, FloatArray, IntArray
+from tracekit.trace import NO_TEXT, NULL, BoolArray, FloatArray, IntArray
 
 TF32: Final = "tf32"
 """What peaks call float32 products on tensor cores."""
@@ -75,7 +75,7 @@ def roofline(
         total=_row(work, everything, 0, None),
         by_category=_rows(work, table.category.astype(np.int64), CATEGORIES),
         by_stage=tuple(by_stage[first[name]] for name in order if name in first),
-        above_roof=_above_roof(work, peaks),
+        above_roof=_above_roof(work, peaks, _has_strides(table)),
     )
 
 
@@ -204,7 +204,16 @@ def _share(least_ns: FloatArray, time_ns: int) -> float | None:
     return float(least_ns.sum()) / time_ns
 
 
-def _above_roof(work: Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
+def _has_strides(table: KernelTable) -> BoolArray:
+    """Return of which activities the trace has the strides of what their operation is given."""
+    op, strides = table.operations.op, table.linked.trace.ops.input_strides
+    found = np.zeros(len(op), np.bool_)
+    own = (op >= 0) & (op < len(strides))
+    found[own] = strides[op[own]] != NO_TEXT
+    return found
+
+
+def _above_roof(work: Work, peaks: Peaks | None, has_strides: BoolArray) -> tuple[AboveRoof, ...]:
     """Return the operations above their roof: by what lies in the cache, and by what does not."""
     fast = work.is_one & (work.spent_ns > 0) & (work.ideal_ns > work.spent_ns)
     if peaks is None or not fast.any():
@@ -218,7 +227,8 @@ def _above_roof(work: Work, peaks: Peaks | None) -> tuple[AboveRoof, ...]:
         ("arithmetic above the peak", fast & ~by_memory),
         ("fits in the cache", fast & by_memory & fits),
         ("partly in the cache", fast & by_memory & partly),
-        ("inputs may be expanded", fast & by_memory & ~fits & ~partly),
+        ("inputs may be expanded", fast & by_memory & ~fits & ~partly & ~has_strides),
+        ("not explained", fast & by_memory & ~fits & ~partly & has_strides),
     )
     return tuple(
         AboveRoof(

@@ -40,7 +40,9 @@ def without_labels(trace: Trace) -> Trace:
 def without_shapes(trace: Trace) -> Trace:
     """Return the trace as if recorded without shapes: nothing is known of the inputs of ops."""
     none = np.full(len(trace.ops), NO_TEXT, np.int32)
-    ops = replace(trace.ops, input_dims=none, input_types=none, concrete_inputs=none)
+    ops = replace(
+        trace.ops, input_dims=none, input_types=none, input_strides=none, concrete_inputs=none
+    )
     return replace(trace, ops=ops)
 
 

@@ -23,6 +23,7 @@ from tracekit.classifying.factorized import (
 from tracekit.classifying.factorized import TEMPORAL as ROLE_TEMPORAL
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
+from tracekit.classifying.reduced_tokens import ReducedTokens
 from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.labels import AXES, KINDS
@@ -40,6 +41,9 @@ _LEAST_TURNS: Final = 2
 _TURNS: Final = frozenset({"transpose", "permute"})
 _TURN_STEPS: Final = 16
 _CLIP_RANK: Final = 4
+_LAYERS_BEHIND: Final = 8
+"""Convolutions before a call, of which the last ones may tell nothing."""
+
 _MERGES: Final = (1, 4, 16, 64, 256)
 _LEAST_UNIT: Final = 4
 _MOST_TEXT_TOKENS: Final = 1024
@@ -65,7 +69,8 @@ def call_traits(
     together of two sequences right before; self where a cache was written to.
     """
     axis = np.full(len(calls), -1, np.int8)
-    known = np.flatnonzero((calls.sequences != NULL) & (calls.query_length != NULL))
+    sizes = (calls.sequences, calls.query_length, calls.key_length)
+    known = np.flatnonzero(np.logical_and.reduce([size != NULL for size in sizes]))
     if not len(known):
         return CallTraits(axis, axis)
     layers = convolutions(linked, shapes)
@@ -80,11 +85,13 @@ def call_traits(
             if role is not None:
                 axis[row] = _TEMPORAL if role == ROLE_TEMPORAL else _SPATIAL
     rest = known[axis[known] < 0]
-    axis[rest] = _by_convolutions(linked, grids.lookups, layers, calls, rest)
+    axis[rest] = _by_convolutions(linked, shapes, grids.lookups, layers, calls, rest)
     rest = known[axis[known] == _SEQUENCE]
     axis[rest] = _by_position_grids(linked, shapes, calls, rest)
-    kind = call_kinds(linked, shapes, calls, known, layers)
+    reduced = ReducedTokens(linked, shapes, calls, layers)
+    kind = call_kinds(linked, shapes, calls, known, layers, reduced.of)
     in_order = known[np.lexsort((calls.start_ns[known], calls.thread[known]))]
+    reduced.tell(in_order, axis)
     grids.tell(in_order, axis, kind)
     _of_frames(calls, in_order, axis, images)
     copy_to_recomputed(calls, known[np.argsort(calls.start_ns[known], kind="stable")], axis)
@@ -94,17 +101,17 @@ def call_traits(
 
 def _by_convolutions(
     linked: Linked,
+    shapes: OpIndex,
     lookups: dict[int, OpsBeside],
     layers: Convolutions,
     calls: AttentionCalls,
     rows: IntArray,
 ) -> list[int]:
     """Return for each of some calls the axis that the last convolution before it tells."""
-    before = layers.beside
     found: list[int] = []
     for row in rows.tolist():
         thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
-        layer = before[thread].last_before(start_ns) if thread in before else None
+        layer = _last_layout(shapes, layers, calls, row)
         if layer is None:
             found.append(_SEQUENCE)
             continue
@@ -112,6 +119,26 @@ def _by_convolutions(
         has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
         found.append(_axis_of(calls, row, layers.of[layer], has_lookup=has_lookup))
     return found
+
+
+def _last_layout(
+    shapes: OpIndex, layers: Convolutions, calls: AttentionCalls, row: int
+) -> int | None:
+    """Return the last convolution before a call that tells of a layout.
+
+    One over a single position, as gates of channels have, tells of none, nor does one over the
+    call's own tokens, in the width of a head.
+    """
+    beside = layers.beside.get(int(calls.thread[row]))
+    if beside is None:
+        return None
+    own = tuple(int(of[row]) for of in (calls.heads, calls.query_length, calls.head_size))
+    before = beside.before(int(calls.start_ns[row]), _LAYERS_BEHIND)
+    for layer in reversed(before):
+        is_own = shapes.tensors(layer)[0][1:] == own
+        if not is_own and any(prod(volume) > 1 for volume in layers.of[layer].volumes):
+            return layer
+    return None
 
 
 def _by_position_grids(

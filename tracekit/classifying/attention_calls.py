@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,13 +20,20 @@ from tracekit.classifying.op_table import RULES
 from tracekit.classifying.operator_edges import with_edges
 from tracekit.classifying.operator_pieces import CASTS, VIEWS
 from tracekit.classifying.ops_beside import outermost_rows
-from tracekit.classifying.triton_names import fused_operations, is_triton_name, is_triton_template
+from tracekit.classifying.triton_names import (
+    fused_operations,
+    is_triton_name,
+    is_triton_template,
+)
 from tracekit.classifying.written_attention import Span, written_spans
 from tracekit.linking.link import Linked
 from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import NULL, BoolArray, CodeArray, IntArray
 
 _CASTS_AND_SCALES: Final = frozenset({"to_copy", "to", "mul", "div", "convert_element_type"})
+_QUANTIZES: Final = re.compile(
+    r"(?:^|_)(?:quant(?:ize)?|per_(?:block|warp|channel)_(?:int8|fp8))(?:_|$)"
+)
 _MOST_HELPERS: Final = 8
 """Copies and casts in a row that are taken for those of the operator next to them."""
 
@@ -223,10 +231,23 @@ def _fused(linked: Linked, shapes: OpIndex) -> list[_Found]:
 
 
 def _is_fused(name: str) -> bool:
-    if is_triton_name(name) and not is_triton_template(name):
-        return False
+    return _is_attention(name) and not _only_prepares(name)
+
+
+def _is_attention(name: str) -> bool:
     rule = rule_for_op(name)
     return rule is not None and rule.decisive and rule.category == ATTENTION
+
+
+def _only_prepares(name: str) -> bool:
+    """Say whether an op of attention lays out, pads or quantizes what its operator takes.
+
+    Inductor names what it fuses around the call of an operator after that operator; what is one
+    itself is a template.
+    """
+    if is_triton_name(name):
+        return not is_triton_template(name)
+    return _QUANTIZES.search(plain_op_name(name)[1]) is not None
 
 
 def _with_helpers(
@@ -278,6 +299,8 @@ def _is_cast(linked: Linked, shapes: OpIndex, rows: IntArray) -> BoolArray:
 
 def _helps(name: str) -> bool:
     rule = rule_for_op(name)
+    if _is_attention(name):
+        return _only_prepares(name)
     if rule is not None and is_triton_name(name):
         return rule.category == MEMORY or _lays_out(name)
     return rule is not None and rule.helper

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
 from math import prod
 from typing import Final
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from tracekit.categories import LINEAR
 from tracekit.classifying.call_columns import AttentionCalls
-from tracekit.classifying.convolutions import Convolution, Convolutions
-from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.convolutions import Convolutions
+from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
+from tracekit.classifying.triton_names import fused_operations, is_triton_name
 from tracekit.labels import KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -39,17 +41,18 @@ def call_kinds(
     calls: AttentionCalls,
     known: IntArray,
     images: Convolutions,
+    reduced: Collection[int],
 ) -> SmallArray:
     """Return the kind of each of the `known` calls, a position in `KINDS`, -1 for the others.
 
     As many keys as queries are self, and joint where both, or the tokens that they are made of,
     were put together of two sequences before. Other numbers are self where a cache was written to,
-    where all projections before took the same tokens (chunks, windows, pooled queries), where one
-    of `images`, the convolutions, made the keys' tokens of the queries', or but for a few learned
-    keys; joint where text was added to the keys; else cross.
+    where all projections before took the same tokens (chunks, windows, pooled queries), in calls
+    between more and fewer of the same tokens, which `reduced` holds, or but for a few learned keys;
+    joint where text was added to the keys; else cross. `images` are the convolutions.
     """
     kind = np.full(len(calls), -1, np.int8)
-    joins = by_thread(linked, named_tops(linked, index, _JOINS | _CACHE_WRITES))
+    joins = by_thread(linked, _joins(linked, index))
     layers = by_thread(linked, _linear_tops(linked, index))
     others: dict[int, set[int]] = defaultdict(set)
     joined: list[tuple[int, int]] = []
@@ -58,7 +61,9 @@ def call_kinds(
         thread, start_ns = int(calls.thread[row]), int(calls.start_ns[row])
         queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
         since_ns, ended[thread] = ended[thread], int(calls.end_ns[row])
-        between = joins[thread].between(since_ns, start_ns) if thread in joins else []
+        # What is fused with a layout for the operator is its own work, before its first op.
+        until_ns = max(start_ns, int(linked.trace.ops.start_ns[calls.op[row]]))
+        between = joins[thread].between(since_ns, until_ns) if thread in joins else []
         parts = [
             part
             for one in between
@@ -66,7 +71,8 @@ def call_kinds(
         ]
         before = layers[thread].between(since_ns, start_ns) if thread in layers else []
         if queries == keys:
-            kind[row] = _JOINT if _is_joint(index, parts, before, calls, row) else _SELF
+            is_joint = _is_joint(index, parts, before, calls, row)
+            kind[row] = _JOINT if is_joint and not _is_whole(images, calls, row) else _SELF
         elif any(part is not None and _holds_own(part, queries) for part in parts):
             kind[row] = _SELF
             is_longer = keys > queries + _EXTRA_TOKENS and queries > 1
@@ -77,10 +83,9 @@ def call_kinds(
         elif not before and row and _is_chunk(calls, row):
             kind[row] = kind[row - 1]
         else:
-            convolved = images.beside.get(thread)
-            made = convolved.between(since_ns, start_ns) if convolved is not None else []
-            is_own = _are_own(index, before, calls, row) or any(
-                _reduces(images.of[one], queries, keys) for one in made
+            is_own = row in reduced or (
+                _are_own(index, before, calls, row)
+                and not _are_projected_apart(index, before, calls, row)
             )
             kind[row] = _SELF if is_own else _CROSS
     for row, queries in joined:
@@ -113,12 +118,17 @@ def _holds_own(part: tuple[int, ...], queries: int) -> bool:
     return queries > _EXTRA_TOKENS and any(length in with_learned for length in part)
 
 
-def _reduces(layer: Convolution, queries: int, keys: int) -> bool:
-    """Say whether a convolution makes fewer tokens of an image that is as large as the queries.
+def _is_whole(images: Convolutions, calls: AttentionCalls, row: int) -> bool:
+    """Say whether a call has as many tokens as the image or video that was convolved last.
 
-    Pyramid transformers (PVT, SegFormer, Twins) take keys of a smaller image.
+    Text would add to them; parts of one image that are put together again (masked and visible
+    patches) do not.
     """
-    return layer.planes[0] > layer.planes[-1] == keys and layer.planes[0] == queries
+    convolved = images.beside.get(int(calls.thread[row]))
+    last = None if convolved is None else convolved.last_before(int(calls.start_ns[row]))
+    return last is not None and any(
+        0 <= int(calls.key_length[row]) - prod(volume) <= 1 for volume in images.of[last].volumes
+    )
 
 
 def _are_own(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
@@ -131,28 +141,56 @@ def _are_own(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int)
     return _take_the_same(index, layers, calls, row)
 
 
+def _are_projected_apart(
+    index: OpIndex, layers: list[int], calls: AttentionCalls, row: int
+) -> bool:
+    """Say whether some layers before a call took as many tokens as it has queries, others as keys.
+
+    Compilers move projections of a text: those of queries and keys need not be the last ones.
+    """
+    batch = int(calls.sequences[row]) // max(int(calls.heads[row]), 1)
+    queries, keys = (batch * int(of[row]) for of in (calls.query_length, calls.key_length))
+    own = {_taken(index, layer) for layer in layers}
+    return queries != keys and {queries, keys} <= own
+
+
+def _factors(index: OpIndex, layer: int) -> tuple[Shape, Shape] | None:
+    """Return the shapes of what a layer takes and of its weight, null where they are not known.
+
+    A bias may stand before them, and where the result is to go behind them.
+    """
+    return next(
+        (
+            (one, weight)
+            for one, weight in pairwise(index.tensors(layer))
+            if len(one) > 1 and len(weight) == 2 and one[-1] in weight
+        ),
+        None,
+    )
+
+
 def _taken(index: OpIndex, layer: int) -> int:
     """Return how many tokens a layer takes, 0 where that is not known."""
-    tensors = index.tensors(layer)
-    return prod(tensors[0][:-1]) if tensors else 0
+    factors = _factors(index, layer)
+    return 0 if factors is None else prod(factors[0][:-1])
 
 
 def _made(index: OpIndex, layer: int) -> int:
     """Return how wide the tokens are that a layer makes, 0 where that is not known."""
-    tensors = index.tensors(layer)
-    if len(tensors) < 2 or len(tensors[1]) != 2:
+    factors = _factors(index, layer)
+    if factors is None:
         return 0
-    return tensors[1][0] if tensors[1][1] == tensors[0][-1] else tensors[1][1]
+    taken, weight = factors
+    return weight[0] if weight[1] == taken[-1] else weight[1]
 
 
 def _take_the_same(index: OpIndex, layers: list[int], calls: AttentionCalls, row: int) -> bool:
     """Say whether the projections before a call all took the same tokens, keys among them."""
     taken, made = set(), 0
     for layer in layers[-_PROJECTIONS:]:
-        tensors = index.tensors(layer)
-        if len(tensors) < 2 or len(tensors[1]) != 2:
+        if _factors(index, layer) is None:
             return False
-        taken.add(prod(tensors[0][:-1]))
+        taken.add(_taken(index, layer))
         made += _made(index, layer)
     # One projection is of the queries alone, unless it makes the keys and values as well.
     heads = max(int(calls.heads[row]), 1)
@@ -182,16 +220,21 @@ def _is_joint(
 ) -> bool:
     """Say whether the tokens of a call were put together of two sequences.
 
-    Either queries and keys were, alike, or the tokens that all projections take. A few learned
+    Queries and keys were, alike, or what each sequence was projected to, or the tokens that all
+    projections take. A few learned
     tokens are no sequence, and what is causal is a text with something in it.
     """
     lists = [part for part in parts if part]
     if any(lists.count(part) >= 2 and len(part) >= 2 for part in lists):
         return True
-    if not any(sum(length > _EXTRA_TOKENS for length in part) >= 2 for part in lists):
+    lists = [part for part in lists if sum(length > _EXTRA_TOKENS for length in part) >= 2]
+    if not lists:
         return False
-    tokens = {_taken(index, layer) for layer in layers[-_PROJECTIONS:]}
     batch = int(calls.sequences[row]) // max(int(calls.heads[row]), 1)
+    taken = {_taken(index, layer) for layer in layers}
+    if any(len(part) > 1 and {batch * length for length in part} <= taken for part in lists):
+        return True  # each has projections of its own
+    tokens = {_taken(index, layer) for layer in layers[-_PROJECTIONS:]}
     return tokens == {batch * int(calls.key_length[row])} and calls.causal[row] != 1
 
 
@@ -242,7 +285,10 @@ def _put_together(
     keys are made of, into which something is written.
     """
     queries, keys = int(calls.query_length[row]), int(calls.key_length[row])
-    _, plain = plain_op_name(linked.trace.text(int(linked.trace.ops.name[op])) or "")
+    name = linked.trace.text(int(linked.trace.ops.name[op])) or ""
+    if is_triton_name(name):
+        return _put_together_in_one(index.tensors(op), calls, row)
+    _, plain = plain_op_name(name)
     if plain in _CACHE_WRITES:
         tensors = index.tensors(op)
         is_part = len(tensors) > 1 and len(tensors[0]) >= 3 and tensors[0] != tensors[1]
@@ -264,6 +310,49 @@ def _put_together(
         if sum(lengths) == keys and min(lengths) > 0 and (has_width or is_cache):
             return lengths if has_width else ()
     return None
+
+
+def _put_together_in_one(
+    tensors: tuple[Shape, ...], calls: AttentionCalls, row: int
+) -> tuple[int, ...] | None:
+    """Return the lengths of which a fused kernel makes as many tokens as there are keys.
+
+    It is given two sequences, in the width of all heads or with heads apart, and what it writes.
+    """
+    batch, heads, size = (int(of[row]) for of in (calls.batch, calls.heads, calls.head_size))
+    width, keys = heads * size, int(calls.key_length[row])
+    if NULL in (batch, heads, size) or not any(
+        prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors
+    ):
+        return None
+    counts = [
+        prod(shape) // (batch * width)
+        for shape in tensors
+        if prod(shape) % (batch * width) == 0 and _ends_in(shape, (width, size))
+    ]
+    pairs = (
+        (one, other)
+        for at, one in enumerate(counts)
+        for other in counts[at + 1 :]
+        if one + other == keys
+    )
+    return next(pairs, None)
+
+
+def _ends_in(shape: Shape, widths: tuple[int, ...]) -> bool:
+    """Say whether the last dimensions of a shape are a width, in one or in complex pairs."""
+    return any(prod(shape[at:]) in widths for at in range(1, len(shape)))
+
+
+def _joins(linked: Linked, index: OpIndex) -> IntArray:
+    """Return the ops that put sequences together or write into caches, also fused by Inductor."""
+    rows = named_tops(linked, index, _JOINS | _CACHE_WRITES)
+    fused = outermost_rows(linked, index.named(_fuses_join) & linked.op_is_forward)
+    return np.union1d(rows, fused)
+
+
+def _fuses_join(name: str) -> bool:
+    return is_triton_name(name) and not _JOINS.isdisjoint(fused_operations(name))
 
 
 def _linear_tops(linked: Linked, index: OpIndex) -> IntArray:

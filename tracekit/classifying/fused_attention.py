@@ -11,7 +11,7 @@ as (total length, heads, head size).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -19,6 +19,9 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name
 
 _HEADS_FIRST: Final = re.compile(r"scaled_dot_product|cudnn_attention|flex_attention|sage|sdpa")
+_PAGED: Final = re.compile(r"paged|batch_(?:prefill|decode)|with_kv_?cache|mha_fwd_kvcache")
+"""Ops that are given all pages of a cache (flash-attn, FlashInfer, aiter): how many of them a
+sequence has is in tensors, whose values no trace holds."""
 _OF_LUCIDRAINS: Final = ("", "flash_attention")
 _CAUSAL_ARGUMENT: Final[dict[str, int]] = {
     "scaled_dot_product_attention": 5,
@@ -64,6 +67,7 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
         return None
     query, key = tensors[0], tensors[1]
     causal = _causal(shapes, op, plain)
+    is_paged = _PAGED.search(plain) is not None
     # So says the documentation of PyTorch's scaled_dot_product_attention.
     is_top_left = bool(causal) and namespace == "aten" and plain in _CAUSAL_ARGUMENT
     if len(query) > 4 and is_heads_first:
@@ -74,7 +78,7 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
         return Geometry(
             sequences=query[0] * query[heads],
             query_length=query[length],
-            key_length=key[length],
+            key_length=None if is_paged and key[0] != query[0] else key[length],
             head_size=query[3],
             batch=query[0],
             heads=query[heads],
@@ -90,7 +94,10 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             value_size=_value_size(tensors),
             is_top_left=is_top_left,
         )
-    return _packed(tensors, causal) if len(query) == 3 else None
+    if len(query) != 3:
+        return None
+    packed = _packed(tensors, causal)
+    return replace(packed, key_length=None) if packed is not None and is_paged else packed
 
 
 def _packed(tensors: tuple[Shape, ...], causal: bool | None) -> Geometry | None:

@@ -26,6 +26,11 @@ class OpsBeside:
         at = bisect_left(self.starts, time_ns)
         return self.rows[at - 1] if at else None
 
+    def before(self, time_ns: int, count: int) -> list[int]:
+        """Return the last rows that started before a time."""
+        at = bisect_left(self.starts, time_ns)
+        return self.rows[max(at - count, 0) : at]
+
     def between(self, from_ns: int, to_ns: int) -> list[int]:
         """Return the rows that started from one time on and before another."""
         return self.rows[bisect_left(self.starts, from_ns) : bisect_left(self.starts, to_ns)]

@@ -57,6 +57,16 @@ def is_triton_name(name: str) -> bool:
     return name.startswith("triton_")
 
 
+@lru_cache(maxsize=1 << 16)
+def is_triton_template(name: str) -> bool:
+    """Say whether a Triton kernel is a template: a product, or attention, and not what is fused."""
+    matched = _NAME.match(name)
+    kind = matched.group(1) if matched else None
+    operations = fused_operations(name)
+    is_unnamed = kind is None and bool(operations) and operations[0] in _TEMPLATE_WORDS
+    return kind == "tem" or is_unnamed
+
+
 def fused_operations(name: str) -> tuple[str, ...]:
     """Return the operations that an Inductor kernel name lists, in its order.
 
@@ -89,25 +99,12 @@ def verdict_for_triton_name(name: str, *, only_repeats: bool = False) -> NameVer
     matched = _NAME.match(name)
     kind = matched.group(1) if matched else None
     reason = f"Triton kernel that fuses {', '.join(operations)}"
-    if _is_template(kind, operations):
+    if is_triton_template(name):
         return _of_template(operations, reason)
     if not operations:
         return NameVerdict(ELEMENTWISE, 0.5, "Triton kernel whose name lists no known operation")
     category, confidence = _of_fusion(frozenset(operations), kind, only_repeats=only_repeats)
     return NameVerdict(category, confidence, reason)
-
-
-def is_triton_template(name: str) -> bool:
-    """Say whether a kernel of Inductor's is a product, a convolution or an attention itself.
-
-    All others hold the edges of such operations at most.
-    """
-    matched = _NAME.match(name)
-    return _is_template(matched.group(1) if matched else None, fused_operations(name))
-
-
-def _is_template(kind: str | None, operations: tuple[str, ...]) -> bool:
-    return kind == "tem" or (kind is None and bool(operations) and operations[0] in _TEMPLATE_WORDS)
 
 
 def _of_template(operations: tuple[str, ...], reason: str) -> NameVerdict:

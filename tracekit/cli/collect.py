@@ -99,6 +99,11 @@ def _model_options(command: Command) -> Command:
     help="Count cache hits of attention with Nsight Compute as well, in a run of its own.",
 )
 @click.option(
+    "--ncu-kernels",
+    metavar="REGEX",
+    help="Count only attention kernels with such names, where there are many [all].",
+)
+@click.option(
     "--ncu-launches",
     type=_COUNT,
     default=2000,
@@ -147,8 +152,10 @@ def collect(target: tuple[str, ...], output: Path | None, **given: Any) -> None:
     refuse_filled(output, force=given["force"])
     if given["ncu"]:
         check_countable(given, is_script=is_script(target))
+    elif given["ncu_kernels"] is not None:
+        raise UsageError("--ncu-kernels: goes with --ncu")
     if is_script(target):
-        _script(target, output, stacks=given["stacks"], force=given["force"])
+        _script(target, output, given)
         return
     with _out_of_memory(given["device"]), shown_progress() as listener:
         # Nobody holds the model afterwards: ncu's process may need the memory.
@@ -171,15 +178,21 @@ def _check_target(target: tuple[str, ...], given: dict[str, Any], *, is_script: 
             raise UsageError(f"--{name.replace('_', '-').rstrip('s')}: is for pipelines only")
 
 
-def _script(command: tuple[str, ...], output: Path, *, stacks: bool, force: bool) -> None:
+def _script(command: tuple[str, ...], output: Path, given: dict[str, Any]) -> None:
+    from tracekit.cli.counted import count
     from tracekit.collectors.script import record_script
 
     started = time.monotonic()
-    code = record_script(command, output, stacks=stacks, force=force)
+    code = record_script(command, output, stacks=given["stacks"], force=given["force"])
     folder = click.format_filename(output)
     # stdout is the script's.
     click.echo(f"Recorded rich in {folder}.", err=True)
     click.echo(f"Took {time.monotonic() - started:.1f} s; the script ended with {code}.", err=True)
+    if given["ncu"] and code:
+        click.echo("Counted nothing, because the script failed.", err=True)
+    elif given["ncu"]:
+        launches = count(command, given, output, is_script=True)
+        click.echo(f"Counted {launches} launches of attention in {COUNTERS}.", err=True)
     click.echo(f"Next: tracekit analyze {shlex.quote(folder)}", err=True)
     raise click.exceptions.Exit(code)
 
@@ -340,5 +353,5 @@ def _tell(summary: RunSummary, launches: int | None) -> None:
     detail = f": {', '.join(costs)}" if costs else ""
     click.echo(f"Took {summary.took_s:.1f} s{detail}.")
     if launches is not None:
-        click.echo(f"Counted {launches} launches of attention modules in {COUNTERS}.")
+        click.echo(f"Counted {launches} launches of attention in {COUNTERS}.")
     click.echo(f"Next: tracekit analyze {shlex.quote(folder)}")

@@ -52,13 +52,13 @@ def attention_cost(call: OpCall) -> Cost | None:
     rows, queries, keys, key_size, value_size = sizes
     each = 3 * key_size + 2 * value_size if first else key_size + value_size
     made = (1, 2, 3) if first else ()
-    written = [call.size(at) for at in made] or [_output(call, value_size, key_size)]
+    written = [call.size_of_like(at) for at in made] or [_output(call, value_size, key_size)]
     moved = total(call.size_of_inputs(), *written)
     return Cost(2 * rows * queries * keys * each, moved, call.dtype(first))
 
 
 def _output(call: OpCall, value_size: int, key_size: int) -> int | None:
-    size = call.size(0)
+    size = call.size_of_like(0)
     return None if size is None or not key_size else size // key_size * value_size
 
 

@@ -85,8 +85,8 @@ def _backward(call: OpCall, is_transposed: bool) -> Cost | None:
     dtype = call.dtype(0)
     moved = total(
         call.size(0),
-        2 * (call.size(1) or 0) if wants_image and wants_weight else call.size(1),
-        2 * (call.size(2) or 0) if wants_image and wants_weight else call.size(2),
+        *((call.size(1), call.size_of_like(1)) if wants_image and wants_weight else [call.size(1)]),
+        *((call.size(2), call.size_of_like(2)) if wants_image and wants_weight else [call.size(2)]),
     )
     return Cost(once * (wants_image + wants_weight), moved, dtype)
 

@@ -52,15 +52,20 @@ class Cost:
 class OpCall:
     """The inputs of an op by position.
 
-    `shapes` has a shape for each tensor and `()` for anything else, `dtypes` null for what is no
-    single tensor, `arguments` the text of what is no tensor. All may be shorter than the
-    signature.
+    `shapes` has a shape for each tensor, one of all elements for a list of tensors, and `()` for
+    anything else, `dtypes` null for what is no single tensor, `arguments` the text of what is no
+    tensor. All may be shorter than the signature. `stored` has the elements that lie in memory: an
+    expanded tensor has fewer than its shape, if the trace has strides. `lists` are the positions of
+    lists of tensors, `list_bytes` the bytes of their elements, of the first and of the last list.
     """
 
     name: str
     shapes: tuple[Shape, ...]
     dtypes: tuple[str | None, ...]
     arguments: tuple[str, ...]
+    stored: tuple[int, ...] = ()
+    lists: frozenset[int] = frozenset()
+    list_bytes: tuple[int, int] | None = None
 
     def shape(self, at: int) -> Shape | None:
         """Return the shape of a tensor with dimensions, null where there is none."""
@@ -71,13 +76,26 @@ class OpCall:
         return self.dtypes[at] if at < len(self.dtypes) else None
 
     def size(self, at: int) -> int | None:
-        """Return the bytes of a tensor, 0 where the input is no tensor, null if it is unknown."""
+        """Return the bytes of a tensor in memory, 0 where the input is none, null if unknown.
+
+        What is expanded lies there once.
+        """
+        return self._size(at, self.stored[at] if at < len(self.stored) else None)
+
+    def size_of_like(self, at: int) -> int | None:
+        """Return the bytes of a new tensor of the shape and type of an input, as `size` does."""
+        return self._size(at, None)
+
+    def _size(self, at: int, elements: int | None) -> int | None:
         if at >= len(self.shapes):
             return 0
+        count = prod(self.shapes[at]) if elements is None else elements
+        if at in self.lists:
+            return None if self.list_bytes is None else count * self.list_bytes[at > 0]
         dtype = self.dtype(at)
         if dtype is None:
             return None if self.shapes[at] else 0
-        return prod(self.shapes[at]) * DTYPE_BYTES[dtype]
+        return count * DTYPE_BYTES[dtype]
 
     def size_of_inputs(self, skipped: frozenset[int] = frozenset()) -> int | None:
         """Return the bytes of all tensors, null if one has no type."""
@@ -113,18 +131,59 @@ def sized(shape: Shape, dtype: str | None) -> int | None:
     return None if dtype is None else prod(shape) * DTYPE_BYTES[dtype]
 
 
-def op_call(name: str, dims: str | None, types: str | None, concrete: str | None) -> OpCall | None:
+@dataclass(frozen=True, slots=True)
+class InputTexts:
+    """What a trace holds of the inputs of an op, as JSON texts; null is unknown."""
+
+    dims: str | None
+    types: str | None
+    concrete: str | None
+    strides: str | None = None
+
+
+def op_call(
+    name: str, inputs: InputTexts, list_bytes: tuple[int, int] | None = None
+) -> OpCall | None:
     """Return a call from the texts of a trace; null where it has no shapes, or impossible ones."""
-    shapes = _decoded(dims)
+    shapes = _decoded(inputs.dims)
     if not shapes:
         return None
-    kinds = [kind if isinstance(kind, str) else "" for kind in _decoded(types)]
+    kinds = [kind if isinstance(kind, str) else "" for kind in _decoded(inputs.types)]
     dtypes = tuple(_DTYPE_OF.get(kind) for kind in kinds)
-    arguments = tuple(str(part) for part in _decoded(concrete))
+    arguments = tuple(str(part) for part in _decoded(inputs.concrete))
     frozen = tuple(_shape(value) for value in shapes)
     if any(size < 0 for shape in frozen for size in shape):
         return None
-    return OpCall(name, frozen, dtypes, arguments)
+    strides = _decoded(inputs.strides)
+    steps = [strides[at] if at < len(strides) else None for at in range(len(shapes))]
+    stored = tuple(_stored(value, step) for value, step in zip(shapes, steps, strict=True))
+    lists = frozenset(at for at, value in enumerate(shapes) if _is_list(value))
+    return OpCall(name, frozen, dtypes, arguments, stored, lists, list_bytes)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(part, list) for part in value)
+
+
+def _stored(shape: Any, strides: Any) -> int:
+    """Return the elements in memory of a tensor, or of all tensors of a list.
+
+    Along a dimension with stride 0 all elements are one; what overlaps otherwise, as windows do,
+    is no more than there is from its first to its last element.
+    """
+    if _is_list(shape):
+        parts = strides if isinstance(strides, list) and len(strides) == len(shape) else None
+        steps = [None] * len(shape) if parts is None else parts
+        return sum(_stored(part, step) for part, step in zip(shape, steps, strict=True))
+    sizes = _shape(shape)
+    count = prod(sizes)
+    if not isinstance(strides, list) or len(strides) != len(sizes) or not count:
+        return count
+    if not all(isinstance(step, int) and step >= 0 for step in strides):
+        return count
+    pairs = list(zip(sizes, strides, strict=True))
+    reach: int = 1 + sum((size - 1) * step for size, step in pairs)
+    return min(prod(size for size, step in pairs if step), reach)
 
 
 def _shape(value: Any) -> Shape:

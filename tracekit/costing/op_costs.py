@@ -6,7 +6,8 @@ from typing import Final
 
 from tracekit.costing.attention import ATTENTIONS, attention_cost
 from tracekit.costing.convolution import CONVOLUTIONS, convolution_cost
-from tracekit.costing.op_call import LARGEST, Cost, OpCall, op_call
+from tracekit.costing.lists import list_cost, takes_lists
+from tracekit.costing.op_call import LARGEST, Cost, InputTexts, OpCall, op_call
 from tracekit.costing.products import PRODUCTS, product_cost
 from tracekit.costing.traffic import MOVERS, traffic, traffic_of_triton
 
@@ -30,17 +31,22 @@ def base_name(name: str) -> str | None:
         return None
     plain = plain.partition(".")[0]
     bare = plain.removesuffix("_")
+    if takes_lists(plain):
+        return plain
     if bare in ATTENTIONS or bare in CONVOLUTIONS or bare in PRODUCTS:
         return bare
     return plain if plain in MOVERS or bare in MOVERS else None
 
 
-def op_cost(base: str, dims: str | None, types: str | None, concrete: str | None) -> Cost | None:
+def op_cost(
+    base: str, inputs: InputTexts, list_bytes: tuple[int, int] | None = None
+) -> Cost | None:
     """Return what an op of a base name costs, null where its shapes do not say.
 
-    `dims`, `types` and `concrete` are the texts that a trace holds of its inputs.
+    `list_bytes` are the bytes of an element of the tensors in its first list, and in its others:
+    traces have no types of lists.
     """
-    call = op_call(base, dims, types, concrete)
+    call = op_call(base, inputs, list_bytes)
     cost = None if call is None else _cost(call)
     if cost is None:
         return None
@@ -57,4 +63,6 @@ def _cost(call: OpCall) -> Cost | None:
         return convolution_cost(call)
     if call.name in PRODUCTS:
         return product_cost(call)
+    if takes_lists(call.name):
+        return list_cost(call)
     return traffic(call)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from tracekit.costing.op_call import DTYPE_BYTES, Cost
+from tracekit.costing.lists import list_bytes, takes_lists
+from tracekit.costing.op_call import DTYPE_BYTES, Cost, InputTexts
 from tracekit.costing.op_costs import WRAPPERS, base_name, op_cost
 from tracekit.linking.link import Linked
-from tracekit.linking.nesting import outermost_marked
+from tracekit.linking.nesting import nearest_marked, outermost_marked
 from tracekit.trace import NULL, BoolArray, CodeArray, IntArray, SmallArray
 
 DTYPES: Final = tuple(DTYPE_BYTES)
@@ -109,19 +111,53 @@ def _op_costs(linked: Linked) -> _OpCosts:
     is_known = np.zeros(len(strings) + 1, np.bool_)
     is_known[[code for code, base in bases.items() if base is not None]] = True
     rows = np.flatnonzero(is_known[ops.name] & (ops.input_dims >= 0))
+    inputs = (ops.input_dims, ops.input_types, ops.concrete_inputs, ops.input_strides)
+    elements = _list_elements(linked, bases)
     first, which = _distinct(
-        (ops.name[rows], ops.input_dims[rows], ops.input_types[rows], ops.concrete_inputs[rows]),
+        (ops.name[rows], *(column[rows] for column in inputs), elements.of_op[rows]),
         len(strings) + 1,
     )
     found: list[Cost | None] = []
     wraps = []
     for row in rows[first].tolist():
         base = bases[int(ops.name[row])] or ""
-        codes = (ops.input_dims[row], ops.input_types[row], ops.concrete_inputs[row])
-        dims, types, concrete = (linked.trace.text(int(code)) for code in codes)
-        found.append(op_cost(base, dims, types, concrete))
+        texts = InputTexts(*(linked.trace.text(int(column[row])) for column in inputs))
+        code = int(elements.of_op[row])
+        found.append(op_cost(base, texts, elements.sizes[code] if code >= 0 else None))
         wraps.append(base in WRAPPERS)
     return _spread(found, wraps, rows, which, len(ops))
+
+
+@dataclass(frozen=True, slots=True)
+class _ListElements:
+    """Bytes of elements of lists: of each op a position in `sizes`, -1 where unknown."""
+
+    sizes: tuple[tuple[int, int], ...]
+    of_op: CodeArray
+
+
+def _list_elements(linked: Linked, bases: Mapping[int, str | None]) -> _ListElements:
+    """Return the bytes of an element of the lists that ops take, by the kernels that they launch.
+
+    They are unknown where kernels of one op do not agree, or one of them does not tell.
+    """
+    ops = linked.trace.ops
+    takes = np.zeros(len(linked.trace.strings) + 1, np.bool_)
+    takes[[code for code, base in bases.items() if base is not None and takes_lists(base)]] = True
+    of_op = np.full(len(ops), -1, np.int32)
+    rows = np.flatnonzero(linked.op >= 0)
+    if linked.basis == "cpu" or not takes[ops.name].any():
+        return _ListElements((), of_op)
+    owner = nearest_marked(linked.ops.parent, takes[ops.name])[linked.op[rows]]
+    is_kernel = linked.trace.activities.kind[rows] == 0
+    rows, owner = rows[is_kernel & (owner >= 0)], owner[is_kernel & (owner >= 0)]
+    codes, which = np.unique(linked.name[rows], return_inverse=True)
+    told = [list_bytes(linked.trace.text(code) or "") for code in codes.tolist()]
+    sizes = tuple(dict.fromkeys(size for size in told if size is not None))
+    code = np.array([-1 if size is None else sizes.index(size) for size in told], np.int32)[which]
+    of_op[owner] = code
+    of_op[owner[of_op[owner] != code]] = -1
+    return _ListElements(sizes, of_op)
 
 
 def _spread(

@@ -1,7 +1,7 @@
 """Minimum bytes of ops whose arithmetic is not counted: pointwise, norms, reductions, look-ups.
 
 Each input is read once and each result written once, at the size of its shape. An input that was
-expanded counts as large as it was made, because traces have no strides.
+expanded lies in memory once, which the strides of a trace tell; without them it counts in full.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ def _names(text: str) -> frozenset[str]:
 
 
 _COMPARISONS: Final = _names(
-    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite"
+    """
+    eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isfinite isneginf
+    isposinf
+    """
 )
 _POINTWISE: Final = _COMPARISONS | _names(
     """
@@ -26,7 +29,7 @@ _POINTWISE: Final = _COMPARISONS | _names(
     log log2 log10 log1p sqrt rsqrt reciprocal sin cos tan asin acos atan atan2 sinh cosh tanh erf
     erfc sigmoid relu relu6 leaky_relu elu selu celu gelu silu mish hardtanh hardswish hardsigmoid
     softplus log_sigmoid clamp clamp_min clamp_max floor ceil round trunc frac maximum minimum fmax
-    fmin lerp addcmul addcdiv where masked_fill bitwise_and bitwise_or bitwise_xor bitwise_not
+    fmin sgn lerp addcmul addcdiv where masked_fill bitwise_and bitwise_or bitwise_xor bitwise_not
     threshold square nan_to_num tril triu flip roll gelu_backward silu_backward tanh_backward
     sigmoid_backward threshold_backward leaky_relu_backward elu_backward hardtanh_backward
     hardswish_backward softplus_backward native_dropout_backward xlogy polar angle
@@ -78,12 +81,18 @@ def traffic_of_triton(call: OpCall) -> Cost | None:
     grid = [number[0] for number in numbers if number and len(number) == 1]
     most = prod(grid) if grid and min(grid) > 0 else None
     sizes = [
-        sized((prod(shape) if most is None else min(prod(shape), most),), call.dtype(at))
+        sized(
+            (_stored(call, at) if most is None else min(_stored(call, at), most),), call.dtype(at)
+        )
         for at, shape in enumerate(call.shapes)
         if shape or call.dtype(at)
     ]
     moved = total(*sizes)
     return None if not moved else Cost(None, moved, call.dtype(0))
+
+
+def _stored(call: OpCall, at: int) -> int:
+    return call.stored[at] if at < len(call.stored) else prod(call.shapes[at])
 
 
 def _pointwise(call: OpCall) -> int | None:
@@ -123,7 +132,7 @@ def _promoted(call: OpCall) -> str | None:
 
 
 def _like_first(call: OpCall) -> int | None:
-    return total(call.size_of_inputs(), call.size(0)) if call.shape(0) else None
+    return total(call.size_of_inputs(), call.size_of_like(0)) if call.shape(0) else None
 
 
 def _reduction(call: OpCall) -> int | None:
@@ -194,7 +203,9 @@ def _padding(call: OpCall) -> int | None:
 
 def _dropout(call: OpCall) -> int | None:
     shape = call.shape(0)
-    return None if shape is None else total(call.size(0), call.size(0), sized(shape, "bool"))
+    return (
+        None if shape is None else total(call.size(0), call.size_of_like(0), sized(shape, "bool"))
+    )
 
 
 _FINDERS: Final[dict[str, Callable[[OpCall], int | None]]] = {

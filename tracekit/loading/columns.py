@@ -276,8 +276,11 @@ class Columns:
         )
 
     def signature_codes(self, args: list[EventArgs]) -> CodeArray:
-        """Return the codes of the shapes, types and concrete inputs of ops, taken together."""
-        keys = [b"\0".join((a.input_dims, a.input_types, a.concrete_inputs)) for a in args]
+        """Return the codes of all that is known of the inputs of ops, taken together."""
+        keys = [
+            b"\0".join((a.input_dims, a.input_types, a.input_strides, a.concrete_inputs))
+            for a in args
+        ]
         return np.fromiter(map(self.signatures.__getitem__, keys), np.int32, len(keys))
 
 
@@ -352,6 +355,7 @@ CODE_COLUMNS: Final = (
     "block",
     "input_dims",
     "input_types",
+    "input_strides",
     "concrete_inputs",
 )
 _DTYPES: Final[dict[str, type]] = {**dict.fromkeys(CODE_COLUMNS, np.int32), "kind": np.int8}

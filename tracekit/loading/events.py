@@ -28,6 +28,7 @@ class EventArgs(msgspec.Struct, gc=False):
     block: Raw = _NO_TEXT
     input_dims: Raw = msgspec.field(name="Input Dims", default=_NO_TEXT)
     input_types: Raw = msgspec.field(name="Input type", default=_NO_TEXT)
+    input_strides: Raw = msgspec.field(name="Input Strides", default=_NO_TEXT)
     concrete_inputs: Raw = msgspec.field(name="Concrete Inputs", default=_NO_TEXT)
     sequence_number: Any = msgspec.field(name="Sequence number", default=NULL)
     forward_thread: Any = msgspec.field(name="Fwd thread id", default=NULL)

@@ -65,12 +65,12 @@ def _compact(fragment: bytes) -> str:
 
 
 class SignaturePool(dict[bytes, int]):
-    """Codes of what ops were called with: the fragments of shapes, types and concrete inputs.
+    """Codes of what ops were called with: fragments of shapes, types, strides, concrete inputs.
 
-    Most ops of a trace share few such signatures, so one look-up serves the three columns.
+    Most ops of a trace share few such signatures, so one look-up serves the four columns.
     """
 
-    NAMES: ClassVar = ("input_dims", "input_types", "concrete_inputs")
+    NAMES: ClassVar = ("input_dims", "input_types", "input_strides", "concrete_inputs")
 
     def __init__(self, fragments: FragmentPool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class SignaturePool(dict[bytes, int]):
         return code
 
     def expander(self) -> Callable[[Arrays], Arrays]:
-        """Return a function that puts the three columns in the place of `signature`, if any."""
+        """Return a function that puts the four columns in the place of `signature`, if any."""
         parts = [[self._fragments[part] for part in key.split(b"\0")] for key in self]
         by_signature = np.array(parts, np.int32).reshape(-1, len(self.NAMES))
 
