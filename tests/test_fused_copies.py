@@ -228,3 +228,16 @@ def test_windows_of_a_pyramid_are_not_frames_and_positions(tmp_path: Path) -> No
             program.sdpa([windows, 3, 64, 32], [windows, 3, 64, 32])
     [axes] = program.columns(tmp_path, "attention_axis")
     assert "temporal" not in axes
+
+
+def test_dimensions_before_the_tokens_may_be_frames_or_heads(tmp_path: Path) -> None:
+    """Half the heads attend over space, half over time: (batch, heads, frames, tokens, size)."""
+    program = Program()
+    for _ in range(2):
+        program.linear()
+        for shape in ([2, 6, 20, 256, 64], [2, 6, 256, 20, 64]):
+            program.sdpa(shape, shape)
+    table = program.table(tmp_path)
+    axes = table.to_arrow().to_pydict()["attention_axis"]
+    assert axes == [None, "spatial", "temporal"] * 2
+    assert table.calls.sequences.tolist() == [240, 3072] * 2

@@ -70,6 +70,8 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
     is_paged = _PAGED.search(plain) is not None
     # So says the documentation of PyTorch's scaled_dot_product_attention.
     is_top_left = bool(causal) and namespace == "aten" and plain in _CAUSAL_ARGUMENT
+    # Which of several dimensions before the tokens are heads, layers around it may tell.
+    are_heads_told = len(query) == 4
     if len(query) > 4 and is_heads_first:
         query, key = _folded(query), _folded(key)
     if len(query) == 4:
@@ -80,10 +82,10 @@ def fused_geometry(shapes: OpIndex, op: int, name: str) -> Geometry | None:
             query_length=query[length],
             key_length=None if is_paged and key[0] != query[0] else key[length],
             head_size=query[3],
-            batch=query[0],
-            heads=query[heads],
+            batch=query[0] if are_heads_told else None,
+            heads=query[heads] if are_heads_told else None,
             causal=causal,
-            key_heads=key[heads],
+            key_heads=key[heads] if are_heads_told else None,
             value_size=_value_size(tensors),
             is_top_left=is_top_left,
         )
