@@ -173,7 +173,7 @@ def test_what_stands_before_the_labelled_module_lays_out_no_heads(
     steps: list[tuple[str, str, Any]] = [
         ("aten::clone", "direct_copy_kernel_cuda", [frame, []]),
         ("aten::conv3d", GEMM, [[1, 16, 3, 6, 8], [16, 16, 3, 3, 3], [16]]),
-        ("aten::conv2d", GEMM, [[1, 16, 4, 6], [48, 16, 1, 1], [48]]),
+        ("aten::conv2d", GEMM, [[1, 16, 4, 6], [32, 16, 1, 1], [32]]),
         ("aten::clone", "direct_copy_kernel_cuda", [heads, []]),
         ("aten::scaled_dot_product_attention", FLASH, [heads, heads, heads]),
     ]

@@ -243,12 +243,12 @@ def _with_loose_products(thread: Thread, spans: Sequence[Span]) -> Iterator[Span
 def _geometry(softmax: Softmax, first: Product, last: Product) -> Geometry:
     shape = _without_sinks(softmax.shape, first)
     size, value = first.inner or None, _value_size(first, last)
-    if len(shape) >= 4:
+    if len(shape) >= 4 and not (softmax.is_compiled and len(shape) > 4):
         heads, batch = shape[-3], prod(shape[:-3])
         sequences = batch * heads
         return Geometry(sequences, shape[-2], shape[-1], size, batch, heads, value_size=value)
-    if len(shape) == 3:
-        return Geometry(shape[0], shape[1], shape[2], size, value_size=value)
+    if len(shape) >= 3:
+        return Geometry(prod(shape[:-2]), shape[-2], shape[-1], size, value_size=value)
     if first.batch:
         return Geometry(first.batch, first.rows, first.columns, size, value_size=value)
     return Geometry(None, None, None, None)
