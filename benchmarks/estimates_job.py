@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import tracekit.collectors.passes  # noqa: F401
 
-    seconds = wait_for_turn()
+    seconds = wait_for_turn(args.folder)
     until = time.monotonic() + seconds
     with torch.no_grad():
         _measure(args, until)

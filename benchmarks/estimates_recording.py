@@ -78,7 +78,7 @@ def _analyzed(trace: Path, model: str) -> dict[str, Any]:
     try:
         pack(trace, trace.with_suffix(".parquet"), model, int(trace.stem))
         return {"estimate": estimate_of(trace), "host": host_facts(tracekit.load(trace))}
-    except Exception as error:  # noqa: BLE001  one trace's trouble must not lose the others
+    except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.tools import UnusableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -33,6 +35,8 @@ def pack(source: Path, target: Path, model: str, number: int) -> None:
     """Write a Chrome trace in JSON as a small Parquet file, named by its model and number."""
     events = json.loads(source.read_bytes())["traceEvents"]
     kept = [event for event in events if event.get("cat") in _CATEGORIES and "dur" in event]
+    if not kept:
+        raise UnusableError(f"{source}: holds no events")
     kept.sort(key=lambda event: (str(event["tid"]), event["ts"]))
     _written(pa.Table.from_pylist(list(_rows(kept, model, number)), schema=_SCHEMA), target)
 

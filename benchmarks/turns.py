@@ -9,13 +9,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_LAST_WORDS = 2_000
+_LAST_WORDS: Final = 2_000
+_READY: Final = "ready"
+_READY_S: Final = 120.0
 
 
 def in_turn(
@@ -23,12 +25,13 @@ def in_turn(
 ) -> Iterator[tuple[str, Path, str | None]]:
     """Yield each job's name, its folder, and what went wrong, null where nothing did.
 
-    `seconds` is the time that all of them have. A turn may take twice its even share of what is
-    left of it.
+    `seconds` is the time that all of them have, once they are ready. A turn may take twice its even
+    share of what is left of it.
     """
     jobs = {name: _started(module, name, place / name, options) for name in names}
-    until = time.monotonic() + seconds
     try:
+        _wait_until_ready(jobs, place)
+        until = time.monotonic() + seconds
         for number, (name, job) in enumerate(jobs.items()):
             left = until - time.monotonic()
             share = min(left, 2 * left / (len(jobs) - number))
@@ -40,9 +43,19 @@ def in_turn(
                 job.wait()
 
 
-def wait_for_turn() -> float:
-    """Wait until this process may measure and return how many seconds it has."""
+def wait_for_turn(folder: Path) -> float:
+    """Say that this process is ready, wait until it may measure, and return its seconds."""
+    (folder / _READY).touch()
     return float(sys.stdin.readline() or 0)
+
+
+def _wait_until_ready(jobs: dict[str, subprocess.Popen[bytes]], place: Path) -> None:
+    # What still imports would slow down what already measures.
+    until = time.monotonic() + _READY_S
+    while time.monotonic() < until and any(
+        job.poll() is None and not (place / name / _READY).exists() for name, job in jobs.items()
+    ):
+        time.sleep(0.1)
 
 
 def _started(
