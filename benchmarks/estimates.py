@@ -23,7 +23,7 @@ from benchmarks.estimates_job import OPTIONS
 from benchmarks.estimates_recording import estimate_anew, measured
 from benchmarks.measuring import run_comparison, run_measurement
 from benchmarks.tools import CHECKOUT, UnusableError
-from tracekit.analysis.estimated import estimated_times
+from tracekit.analysis.estimated import estimated_scale, estimated_times
 from tracekit.analysis.idle import idle_pieces
 from tracekit.analysis.pacing import pace_of_one_device
 from tracekit.analysis.profiler_costs import COSTS
@@ -70,13 +70,11 @@ def compared(run: Path) -> dict[str, Any] | None:
     timing = json.loads((run / TIMING).read_text())
     timing = timing.get("traced") or timing
     table = tracekit.kernels(run / RICH_PASS)
-    pace = pace_of_one_device(table, COSTS)
-    if pace is None:
+    pace, scale = pace_of_one_device(table, COSTS), estimated_scale(table)
+    if pace is None or scale is None or timing.get("median_wall_ms") is None:
         return None
     found = idle_pieces(table, int(pace.host.time_ns[0]))
-    estimate = estimated_times(table, pace, found, 1)
-    if estimate is None or timing.get("median_wall_ms") is None:
-        return None
+    estimate = estimated_times(table, pace, scale, found, 1)
     low, high = estimate.low_ns, estimate.high_ns
     return {
         "run": run.name,
