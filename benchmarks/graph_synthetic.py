@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.graph_modules import replay_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import torch
 
     from benchmarks.graph_pauses_job import Job
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 _AROUND: Final = 100
 _ALONE: Final = 40
 _LENGTHS: Final = (10, 100, 1000, 3000)
+_MEMSETS: Final = (4, 8, 16, 64, 256, 1024, 4096, 16384, 65536)
+"""Bytes."""
 
 
 def find(job: Job) -> None:
@@ -109,7 +114,8 @@ def _operations(job: Job) -> dict[str, Op]:
         torch.cuda.current_stream().wait_stream(side)
 
     return {
-        "memset": lambda: half.zero_(),
+        **_memsets(job, half),
+        "fill": lambda: half.zero_(),
         "memcpy": lambda: half.copy_(bias.expand(64, 1024).reshape(-1)),
         "copy": lambda: fp16.clone(),
         "cast": lambda: half.float(),
@@ -147,6 +153,24 @@ def _operations(job: Job) -> dict[str, Op]:
         "upsample": lambda: functional.interpolate(image, scale_factor=2.0),
         "fork": forked,
     }
+
+
+def _memsets(job: Job, target: torch.Tensor) -> dict[str, Op]:
+    """Return memsets of several sizes, which PyTorch itself makes only inside of operations."""
+    if not job.cuda:
+        return {}
+    import torch
+
+    cuda = ctypes.CDLL("libcuda.so.1")
+    pointer, zero = ctypes.c_uint64(target.data_ptr()), ctypes.c_uint(0)
+
+    def memset(size: int) -> None:
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+        code = cuda.cuMemsetD32Async(pointer, zero, ctypes.c_size_t(size // 4), stream)
+        if code:
+            raise OSError(f"CUDA error {code}")
+
+    return {f"memset of {size}": lambda size=size: memset(size) for size in _MEMSETS}  # type: ignore[misc]
 
 
 def _nodes(job: Job) -> dict[str, Any] | None:
