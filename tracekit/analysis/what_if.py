@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.analysis.fused_attention import LEAST_NS, PEAK_SHARE, FusedCalls
-from tracekit.analysis.pacing import Pace, Paced
+from tracekit.analysis.pacing import GraphPauses, Pace, Paced
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import WhatIf
@@ -20,11 +20,8 @@ RUN: Final = "run"
 NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS = "no_launch_gaps", "no_synchronizations"
 FLASH_ATTENTION: Final = "flash_attention"
 _TIMES: Final = 2
-_GRAPH_PAUSE_NS: Final = 400
-"""Pause between two kernels of a CUDA graph: on an H200 470 ns (`pixart_cudagraph.json.gz` in
-`examples/traces`: 848 pauses, 399,017 ns). Of 320, 400 and 500 ns this one was chosen because with
-it bounds are nearest to the replays of `corpus/traces`, on an H100: 0.93 to 1.09 times, median
-1.00, over the 24 models whose graph holds as many kernels as their eager pass."""
+_GRAPH: Final = GraphPauses(between=400, before_memset=1_400, after_memset=4_350, shorter=96)
+"""TODO"""
 _LEAST_SHARE: Final = 0.02
 """Stages and categories that take less of the time have no bounds of their own."""
 
@@ -68,9 +65,9 @@ def _bounds(base: _Base) -> Iterator[WhatIf]:
     yield from _compared(
         base,
         NO_LAUNCH_GAPS,
-        pace.alone(_GRAPH_PAUSE_NS),
+        pace.alone(_GRAPH),
         "the device never waits for the host, as in one CUDA graph of it all: pauses of at most "
-        f"{_GRAPH_PAUSE_NS} ns between kernels, and the host's work before, between and after "
+        f"{_GRAPH.between} ns between kernels, and the host's work before, between and after "
         "them costs nothing",
     )
     if len(pace.host.waits):
