@@ -36,6 +36,7 @@ MARKER: Final = "estimates"
 MEDIANS: Final = "estimates-medians"
 _DOCS: Final = CHECKOUT / "docs" / "idle.md"
 _MS: Final = 1e6
+_YES: Final = ("no", "yes")
 _WIDEST: Final = 20
 """Points of idle share that a range may be wide."""
 
@@ -113,23 +114,27 @@ def medians_table(body: dict[str, Any]) -> str:
     """Return the table of medians, in Markdown."""
     rows = [found for row in body["rows"] if (found := _medians(row)) is not None]
     held = sum(row["holds"] for row in rows)
+    before = sum(row["holds_before"] for row in rows)
     narrow = sum(row["points"] <= _WIDEST for row in rows)
     lines = [
         f"{machine(body)}; runs without and with a profiler (CPU and GPU activities, shapes) in "
-        "turn, in one process a model. Unprofiled: median (least–greatest); estimate and range: "
-        "medians over the traces. The range of medians holds the median of the unprofiled runs in "
-        f"{held} of {len(rows)}, and is at most {_WIDEST} points of idle share wide in {narrow}.",
+        "turn, in one process a model. Unprofiled: median (least–greatest); before: median of the "
+        "runs before the process had ever profiled; estimate and range: medians over the traces. "
+        f"The range of medians holds the median of the unprofiled runs in {held} of {len(rows)} "
+        f"models, that of the runs before in {before}, and is at most {_WIDEST} points of idle "
+        f"share wide in {narrow}.",
         "",
-        "| model | runs, traces | unprofiled ms | traced ms | estimate ms | range ms | holds it | "
-        "width in points | traces that hold it |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | :---: | ---: | ---: |",
+        "| model | runs, traces | before ms | unprofiled ms | traced ms | estimate ms | range ms | "
+        "holds before, unprofiled | width in points | traces that hold it |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | :---: | ---: | ---: |",
     ]
     for row in rows:
         wall = f"{row['wall']:.0f} ({row['least']:.0f}–{row['most']:.0f})"
         lines.append(
-            f"| {row['model']} | {row['runs']}, {row['traces']} | {wall} | {row['traced']:.0f} | "
-            f"{row['usual']:.0f} | {row['low']:.0f}–{row['high']:.0f} | "
-            f"{'yes' if row['holds'] else 'no'} | {row['points']:.0f} | {row['held']} |"
+            f"| {row['model']} | {row['runs']}, {row['traces']} | {row['before']:.0f} | {wall} | "
+            f"{row['traced']:.0f} | {row['usual']:.0f} | {row['low']:.0f}–{row['high']:.0f} | "
+            f"{_YES[row['holds_before']]}, {_YES[row['holds']]} | {row['points']:.0f} | "
+            f"{row['held']} |"
         )
     return "\n".join(lines)
 
@@ -144,7 +149,7 @@ def _medians(row: dict[str, Any]) -> dict[str, Any] | None:
         median(each[name] for each in found) / _MS
         for name in ("low_ns", "wall_ns", "high_ns", "busy_ns")
     )
-    wall = median(walls)
+    wall, before = median(walls), median(row["before_ms"])
     return {
         "model": row["model"],
         "runs": len(walls),
@@ -156,6 +161,8 @@ def _medians(row: dict[str, Any]) -> dict[str, Any] | None:
         "low": low,
         "usual": usual,
         "high": high,
+        "before": before,
+        "holds_before": low <= before <= high,
         "holds": low <= wall <= high,
         "points": 100 * busy * (1 / low - 1 / high) if low else 0.0,
         "held": sum(each["low_ns"] <= wall * _MS <= each["high_ns"] for each in found),

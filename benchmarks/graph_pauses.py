@@ -1,9 +1,10 @@
-"""Find out what the time of a CUDA graph depends on: ``python -m benchmarks.graph_pauses -o FILE``.
+"""Find out what the time of a CUDA graph depends on: ``python -m benchmarks.graph_pauses``.
 
 Steps of several models, and chains of single kernels, are replayed in a row, with pauses, and in
 the rhythm of the eager step, while the device's clock is read, and with a profiler; the modules of
-each step are captured one by one. ``--traces`` keeps the recorded kernels of all of it. Needs a
-GPU; ``--tiny --device cpu`` tries what can be tried without.
+each step are captured one by one: ``record -o FILE`` on a GPU (``--tiny --device cpu`` tries what
+can be tried without); ``--traces`` keeps the recorded kernels of all of it. ``document FILE``
+writes the table of ``docs/idle.md``, with ``--traces`` after bounding each step anew.
 """
 
 from __future__ import annotations
@@ -19,23 +20,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import tracekit
+from benchmarks.collecting_document import machine
+from benchmarks.document import write_measured
 from benchmarks.graph_pauses_job import EAGER, FOUND, RECORDED, STEPS, TRACE
-from benchmarks.kept_traces import join, pack
+from benchmarks.kept_traces import join, pack, unpack
 from benchmarks.measuring import run_measurement
+from benchmarks.tools import CHECKOUT, UnusableError
 from benchmarks.turns import in_turn
 from tracekit.analysis.what_if import NO_LAUNCH_GAPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+MARKER: Final = "graph-pauses"
+_DOCS: Final = CHECKOUT / "docs" / "idle.md"
 _MAX_BYTES: Final = 15 << 20
 _MS: Final = 1e6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, write one JSON file, and return 0."""
+    """Measure and write one JSON file, or write the table of one; return 0."""
     args = _parser().parse_args(argv)
-    return run_measurement("benchmarks.graph_pauses", lambda: _measured(args), args.output)
+    if args.what == "record":
+        return run_measurement("benchmarks.graph_pauses", lambda: _measured(args), args.output)
+    try:
+        if args.traces is not None:
+            _bound_anew(args.file, args.traces)
+        write_measured(args.file, args.docs, MARKER, table)
+    except UnusableError as error:
+        print(f"benchmarks.graph_pauses: {error}", file=sys.stderr)
+        return error.code
+    return 0
 
 
 def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -44,7 +59,7 @@ def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     from tracekit.collectors.environment import check_device
 
     check_device(args.device)
-    about = {"what": "graph-pauses", **surroundings(), "dtype": dtype_of(args)}
+    about = {"what": MARKER, **surroundings(), "dtype": dtype_of(args)}
     options = ["--device", args.device, *(["--tiny"] if args.tiny else [])]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -103,12 +118,54 @@ def _bound(trace: Path) -> dict[str, Any]:
     return {
         "bound_ms": walls[0] / _MS / RECORDED if walls else None,
         "kernel_ms": result.time.kernel_ns / _MS / RECORDED,
+        "activities": result.trace.gpu_events / RECORDED,
     }
+
+
+def _bound_anew(file: Path, traces: Path) -> None:
+    """Replace the bounds of a recorded file by those of today, from the traces kept of it."""
+    body = json.loads(file.read_text(encoding="utf-8"))
+    rows = {f"{row['step']}.{EAGER}": row for row in body["rows"]}
+    with tempfile.TemporaryDirectory() as place:
+        for name, _, trace in unpack(traces, Path(place)):
+            if name in rows:
+                rows[name]["bound"] = _bound(trace)
+            trace.unlink()
+    file.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+def table(body: dict[str, Any]) -> str:
+    """Return bounds beside replays, in Markdown."""
+    lines = [
+        f"{machine(body)}; a step recorded eagerly, the mean of {RECORDED}; its graph, captured "
+        "before a profiler had run in the process: ten replays in a row, and replays as often as "
+        "the recorded steps came; medians, and the mean SM clock meanwhile, read on the device.",
+        "",
+        "| step | nodes | eager trace ms (MHz) | bound ms | in a row ms (MHz) | bound / that | "
+        "in the eager rhythm ms (MHz) | bound / that |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in body["rows"]:
+        bound_ms = (row.get("bound") or {}).get("bound_ms")
+        if bound_ms is None or "rhythm" not in row:
+            continue
+        cells = [row["step"], f"{row['bound']['activities']:,.0f}"]
+        cells += [f"{row['traced']['step_ms']:.1f} ({row['traced']['mhz']:.0f})", f"{bound_ms:.2f}"]
+        for kind in ("row", "rhythm"):
+            cells.append(f"{row[kind]['ms']:.2f} ({row[kind]['mhz']:.0f})")
+            cells.append(f"{bound_ms / row[kind]['ms']:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.graph_pauses", description=__doc__)
-    add = parser.add_argument
+    commands = parser.add_subparsers(dest="what", required=True)
+    write = commands.add_parser("document", help="write the table of a measured file")
+    write.add_argument("file", type=Path, help="what record wrote")
+    write.add_argument("--traces", type=Path, help="bound the steps of these traces anew before")
+    write.add_argument("--docs", type=Path, default=_DOCS)
+    add = commands.add_parser("record", help="measure on a GPU").add_argument
     add("-o", "--output", type=Path, required=True, help="file to write")
     add("--traces", type=Path, help="file for the recorded kernels")
     add("--steps", nargs="+", choices=list(STEPS), default=list(STEPS), help="(all)")

@@ -57,7 +57,7 @@ def test_medians_are_compared_not_single_runs(tmp_path: Path) -> None:
         each = {"low_ns": low, "wall_ns": wall, "high_ns": high, "busy_ns": 40}
         return {"estimate": {key: value * 1e6 for key, value in each.items()}}
 
-    walls = {"unprofiled_ms": [90, 100, 300], "traced_ms": [150, 160]}
+    walls = {"before_ms": [80, 85, 95], "unprofiled_ms": [90, 100, 300], "traced_ms": [150, 160]}
     traces = [estimate(80, 90, 99), estimate(90, 100, 120), estimate(95, 99, 130)]
     rows = [
         {"model": "llama", **walls, "traces": traces},
@@ -69,10 +69,13 @@ def test_medians_are_compared_not_single_runs(tmp_path: Path) -> None:
         "versions": {"torch": "2"}, "date": "2026-01-01", "dtype": "bfloat16", "rows": rows,
     }  # fmt: skip
     text = estimates.medians_table(body)
-    assert "holds the median of the unprofiled runs in 1 of 2" in text
+    assert (
+        "holds the median of the unprofiled runs in 1 of 2 models, that of the runs before in 1"
+        in text
+    )
     assert "at most 20 points of idle share wide in 1." in text
-    assert "| llama | 3, 3 | 100 (90–300) | 155 | 99 | 90–120 | yes | 11 | 2 |" in text
-    assert "| muse | 3, 1 | 100 (90–300) | 155 | 30 | 20–90 | no | 156 | 0 |" in text
+    assert "| llama | 3, 3 | 85 | 100 (90–300) | 155 | 99 | 90–120 | no, yes | 11 | 2 |" in text
+    assert "| muse | 3, 1 | 85 | 100 (90–300) | 155 | 30 | 20–90 | yes, no | 156 | 0 |" in text
     assert "parti" not in text
 
 
@@ -133,11 +136,38 @@ def test_graphs_are_looked_into_without_a_gpu(tmp_path: Path) -> None:
 
     out, kept = tmp_path / "g.json", tmp_path / "g.parquet"
     options = ["--tiny", "--device", "cpu", "--steps", "llama", "--jobs", "1"]
-    assert graph_pauses.main([*options, "-o", str(out), "--traces", str(kept)]) == 0
+    assert graph_pauses.main(["record", *options, "-o", str(out), "--traces", str(kept)]) == 0
     (row,) = json.loads(out.read_text())["rows"]
     assert row["error"] is None
     parts = ("row", "single", "eager", "traced", "rhythm", "profiled", "modules", "nodes")
     assert [part for part in parts if part not in row or "error" in (row[part] or {})] == []
     assert len(row["row"]["each_ms"]) == 7
     assert {each["class"] for each in row["modules"]} >= {"LlamaModel", "LlamaMLP", "Linear"}
-    assert kept.stat().st_size > 0
+    # Nothing of it is worth a row without a GPU, but its traces are there to be bounded anew.
+    docs = tmp_path / "idle.md"
+    shutil.copy(CHECKOUT / "docs" / "idle.md", docs)
+    command = ["document", str(out), "--traces", str(kept), "--docs", str(docs)]
+    assert graph_pauses.main(command) == 0
+    assert "| llama |" not in docs.read_text().partition("<!-- graph-pauses:begin -->")[2]
+    assert json.loads(out.read_text())["rows"][0]["bound"]["bound_ms"] is None
+
+
+def test_bounds_stand_beside_replays_and_their_clocks() -> None:
+    from benchmarks.graph_pauses import table
+
+    row = {
+        "step": "llama",
+        "bound": {"bound_ms": 9.9, "activities": 100.4},
+        "traced": {"step_ms": 30.0, "mhz": 1_900.0},
+        "row": {"ms": 10.0, "mhz": 1_700.4},
+        "rhythm": {"ms": 9.0, "mhz": 1_800.0},
+    }
+    body = {
+        "gpu": "H100", "driver": "1", "versions": {"torch": "2"}, "date": "2026-01-01",
+        "dtype": "bfloat16", "rows": [row, {"step": "latte", "error": "no time was left"}],
+    }  # fmt: skip
+    text = table(body)
+    assert (
+        "| llama | 100 | 30.0 (1900) | 9.90 | 10.00 (1700) | 0.990 | 9.00 (1800) | 1.100 |" in text
+    )
+    assert "latte" not in text

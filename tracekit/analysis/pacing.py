@@ -74,14 +74,13 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class GraphPauses:
-    """What is different in a CUDA graph, in ns: pauses at most, and how much kernels are shorter.
+    """What is different in a CUDA graph that nobody profiles, in ns.
 
-    Pauses lie between two activities, and before and after a small memset. Kernels are shorter than
-    where the device waited for their launch.
+    Pauses between two activities at most, and after a small memset, and by how much kernels are
+    shorter than the profiler says.
     """
 
     between: int
-    before_memset: int
     after_memset: int
     shorter: int
 
@@ -92,8 +91,8 @@ class Device:
 
     `point` is the host point of each launch, -1 where none is known; `latency_ns` what lies between
     it and the start at least; `offset_ns` how long after the one before it can start, of which
-    `pause_ns` is the device's own pause. `was_late` tells the kernels whose launch the device
-    waited for, `is_small_memset` the memsets of a few bytes.
+    `pause_ns` is the device's own pause. `is_kernel` and `is_small_memset` tell kernels and memsets
+    of a few bytes.
     """
 
     rows: IntArray
@@ -102,7 +101,7 @@ class Device:
     latency_ns: IntArray
     offset_ns: IntArray
     pause_ns: IntArray
-    was_late: BoolArray
+    is_kernel: BoolArray
     is_small_memset: BoolArray
     first_ns: int
     """Start of the first one after the run's begin."""
@@ -154,13 +153,11 @@ class Pace:
     def alone(self, pauses: GraphPauses) -> Paced:
         """Return the run where the device never waits for the host, as in one graph of it all."""
         device = self.device
-        shorter = np.where(device.was_late, np.minimum(device.dur_ns, pauses.shorter), 0)
+        shorter = np.where(device.is_kernel, np.minimum(device.dur_ns, pauses.shorter), 0)
         dur_ns = device.dur_ns - shorter
-        pause = np.minimum(device.pause_ns, pauses.between)
-        apart, memset = device.pause_ns > 0, device.is_small_memset
-        after = np.append(False, memset[:-1])
-        pause = np.where(apart & memset, pauses.before_memset, pause)
-        pause = np.where(apart & after, pauses.after_memset, pause)
+        after = np.append(False, device.is_small_memset[:-1])
+        most = np.where(after, pauses.after_memset, pauses.between)
+        pause = np.minimum(device.pause_ns, most)
         moved = pause - device.pause_ns - np.append(0, shorter[:-1])
         device = replace(
             device,
@@ -308,9 +305,9 @@ def _device(table: KernelTable, rows: IntArray, point: IntArray, host: Host) -> 
     kind = table.linked.trace.activities.kind[rows]
     size_bytes = table.linked.trace.activities.size_bytes[rows]
     memset = (kind == _MEMSET) & (size_bytes >= 0) & (size_bytes <= _SMALL_BYTES)
-    was_late &= kind == _KERNEL
     first_ns = int(start[0] - host.time_ns[0])
-    return Device(rows, dur, point, latency_ns, offset, pause_ns, was_late, memset, first_ns)
+    known_kind = kind == _KERNEL, memset
+    return Device(rows, dur, point, latency_ns, offset, pause_ns, *known_kind, first_ns)
 
 
 def _usual(values: IntArray, otherwise: int) -> int:

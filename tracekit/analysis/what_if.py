@@ -20,8 +20,9 @@ RUN: Final = "run"
 NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS = "no_launch_gaps", "no_synchronizations"
 FLASH_ATTENTION: Final = "flash_attention"
 _TIMES: Final = 2
-_GRAPH: Final = GraphPauses(between=400, before_memset=1_400, after_memset=4_350, shorter=96)
-"""TODO"""
+_GRAPH: Final = GraphPauses(between=100, after_memset=1_200, shorter=250)
+"""Of graphs replayed without a profiler, on an H100 (`docs/idle.md`): pauses as in the faster of
+the two kinds of graph that there are, and kernels as chains of single kernels take them."""
 _LEAST_SHARE: Final = 0.02
 """Stages and categories that take less of the time have no bounds of their own."""
 
@@ -67,8 +68,8 @@ def _bounds(base: _Base) -> Iterator[WhatIf]:
         NO_LAUNCH_GAPS,
         pace.alone(_GRAPH),
         "the device never waits for the host, as in one CUDA graph of it all: pauses of at most "
-        f"{_GRAPH.between} ns between kernels, and the host's work before, between and after "
-        "them costs nothing",
+        f"{_GRAPH.between} ns between kernels, each of which takes {_GRAPH.shorter} ns less than "
+        "with a profiler, and the host's work before, between and after them costs nothing",
     )
     if len(pace.host.waits):
         yield from _compared(
