@@ -60,6 +60,9 @@ def _calls(
     for name, module in root.named_modules():
 
         def keep(mine: Any, args: Any, kwargs: Any, name: str = name) -> None:
+            # A cache changes with each call: a graph of it would read memory that is gone.
+            if not _is_plain([args, kwargs]):
+                return
             key = (type(mine).__name__, _form(args), _form(kwargs), _form(list(_sizes(mine))))
             found.setdefault(key, (name, mine, args, kwargs))
 
@@ -67,8 +70,16 @@ def _calls(
     step()
     for handle in handles:
         handle.remove()
-    found.pop(next(iter(found)))
-    return found
+    return {key: call for key, call in found.items() if call[1] is not root}
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether a value consists of tensors, numbers and texts alone."""
+    if isinstance(value, dict):
+        return all(_is_plain(each) for each in value.values())
+    if isinstance(value, tuple | list):
+        return all(_is_plain(each) for each in value)
+    return value is None or hasattr(value, "shape") or isinstance(value, bool | int | float | str)
 
 
 def _sizes(module: torch.nn.Module) -> Any:

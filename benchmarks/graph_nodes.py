@@ -24,8 +24,8 @@ _NODE: Final = {"cooperative": 2, "cluster": 4, "programmatic": 6, "priority": 8
 """Attributes of a launch (CUlaunchAttributeID)."""
 
 
-FLAGS: Final = {"none": 0, "free": 1, "upload": 2, "priority": 8}
-"""Ways of instantiation (CUgraphInstantiate_flags); PyTorch gives `free` and `priority`."""
+FLAGS: Final = {"none": 0, "free": 1, "priority": 8, "free-priority": 9}
+"""Ways of instantiation (CUgraphInstantiate_flags); PyTorch gives the last."""
 
 
 class _Params(ctypes.Structure):
@@ -64,7 +64,7 @@ def nodes_of(graph: int) -> dict[str, Any]:
         _check(cuda.cuGraphNodeGetType(ctypes.c_void_p(node), ctypes.byref(kind)))
         kinds[_KINDS[kind.value] if kind.value < len(_KINDS) else str(kind.value)] += 1
         if kind.value == _KERNEL:
-            alike[_kernel(cuda, node)] += 1
+            alike[_kernel_or_not(cuda, node)] += 1
     names = ("name", "dynamic_shared_bytes", *_FUNCTION, *_NODE)
     return {
         "nodes": dict(kinds),
@@ -101,11 +101,21 @@ def _nodes(cuda: Any, graph: ctypes.c_void_p) -> list[int]:
 def _edges(cuda: Any, graph: ctypes.c_void_p) -> list[list[Any]]:
     count = ctypes.c_size_t()
     _check(cuda.cuGraphGetEdges_v2(graph, None, None, None, ctypes.byref(count)))
+    if not count.value:
+        return []
     begins, ends = ((ctypes.c_void_p * count.value)() for _ in range(2))
     data = (_EdgeData * count.value)()
     _check(cuda.cuGraphGetEdges_v2(graph, begins, ends, data, ctypes.byref(count)))
     found = Counter((one.type, one.from_port, one.to_port) for one in data)
     return [[*key, number] for key, number in found.items()]
+
+
+def _kernel_or_not(cuda: Any, node: int) -> tuple[Any, ...]:
+    """Return a kernel node's attributes; of one that the driver does not tell of, why."""
+    try:
+        return _kernel(cuda, node)
+    except OSError as error:
+        return (str(error), *[None] * (1 + len(_FUNCTION) + len(_NODE)))
 
 
 def _kernel(cuda: Any, node: int) -> tuple[Any, ...]:
