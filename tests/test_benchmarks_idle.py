@@ -27,10 +27,10 @@ def test_estimates_are_held_against_what_was_measured(tmp_path: Path) -> None:
     docs = tmp_path / "idle.md"
     docs.write_text((CHECKOUT / "docs" / "idle.md").read_text())
     runs = [str(path) for path in sorted(RUNS.glob("*-h200"))]
-    assert estimates.main([*runs, "--docs", str(docs)]) == 0
+    assert estimates.main(["runs", *runs, "--docs", str(docs)]) == 0
     text = docs.read_text().partition("<!-- estimates:begin -->")[2]
     assert text.count("-h200 |") == len(runs)
-    assert estimates.main([*runs, "--docs", str(tmp_path / "none.md")]) == 1
+    assert estimates.main(["runs", *runs, "--docs", str(tmp_path / "none.md")]) == 1
 
 
 def test_assumed_attention_is_held_against_what_was_recorded(tmp_path: Path) -> None:

@@ -51,9 +51,20 @@ def late_host(folder: Path, *, stages: bool = False) -> Path:
 
 def test_without_launch_gaps_the_kernels_follow_each_other(tmp_path: Path) -> None:
     row = bounds(late_host(tmp_path))["no_launch_gaps", "run"]
-    assert row.wall_ns == 10 * 20 * US + 9 * 400
+    assert row.wall_ns == 10 * (20 * US - 250) + 9 * 100
     assert row.speedup == pytest.approx((906 + 20) * US / row.wall_ns)
     assert "CUDA graph" in row.assumption
+
+
+@pytest.mark.parametrize(("size", "pause"), [(4, 1_000), (8_192, 100)])
+def test_a_graph_pauses_after_a_small_memset(tmp_path: Path, size: int, pause: int) -> None:
+    b = TraceBuilder()
+    for number, cat in enumerate(("kernel", "gpu_memset", "kernel")):
+        b.launch(100 * number * US, number + 1, dur=2 * US)
+        b.kernel("k", (100 * number + 6) * US, 20 * US, number + 1, cat=cat, bytes=size)
+    row = bounds(b.write(tmp_path / "t.json"))["no_launch_gaps", "run"]
+    # A memset is as long as it is; no pause is longer than one in a stream.
+    assert row.wall_ns == 60 * US - 2 * 250 + 100 + pause
 
 
 def test_stages_have_bounds_of_their_own_that_add_up(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tracekit.analysis.breakdown import (
 from tracekit.analysis.call_table import CallTable, call_table
 from tracekit.analysis.corrected import Correction, RunBeside, measured_times
 from tracekit.analysis.device_peaks import peaks_of, with_override
-from tracekit.analysis.estimated import ESTIMATED_SCALE, estimated_times
+from tracekit.analysis.estimated import estimated_scale, estimated_times
 from tracekit.analysis.fused_attention import FusedCalls, fused_calls
 from tracekit.analysis.idle import LISTED_GAPS, IdlePieces, idle_pieces, idle_time
 from tracekit.analysis.overlap import overlaps
@@ -140,9 +140,9 @@ def _idle(
     if measured is not None:
         scale = scale_for(pace, measured.wall_ns)
         corrected = with_causes(table, pace, scale, found, measured, limit)
-    elif is_alone:
-        corrected = estimated_times(table, pace, found, limit)
-        scale = 0.0 if corrected is None else ESTIMATED_SCALE
+    elif is_alone and (estimated := estimated_scale(table)) is not None:
+        scale = estimated
+        corrected = estimated_times(table, pace, scale, found, limit)
     bounds = what_if(table, pace, scale, fused)
     return found, idle_time(table, found, limit), corrected, bounds
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from tracekit.analysis.breakdown import device_times
+from tracekit.analysis.host_speed import slowness
 from tracekit.analysis.idle import IdlePieces
 from tracekit.analysis.pacing import Pace
 from tracekit.analysis.profiler_costs import DEAREST, DEVICE_SHARE, LEAST
@@ -15,29 +14,29 @@ from tracekit.classifying.table import KernelTable
 from tracekit.results import Corrected
 from tracekit.units import share_of
 
-ESTIMATED_SCALE: Final = 1.0
-"""The usual costs are removed as they are."""
+
+def estimated_scale(table: KernelTable) -> float | None:
+    """Return how many times the usual costs this trace's host had, null without launches."""
+    if not (table.linked.launch >= 0).any():
+        return None
+    threads = np.unique(table.linked.thread).astype(np.int64)
+    return slowness(table.linked.trace, threads[threads >= 0])
 
 
 def estimated_times(
-    table: KernelTable, pace: Pace, found: IdlePieces, limit: int | None
-) -> Corrected | None:
+    table: KernelTable, pace: Pace, scale: float, found: IdlePieces, limit: int | None
+) -> Corrected:
     """Return wall, busy and idle time of the run without a profiler, as a range.
 
-    The run is paced anew (`pace` has the usual costs) with the host relieved of what profiling its
-    events costs: at usual costs, at the least and at the most that were measured
-    (`profiler_costs`); the range is wider by what the device's own time differs from run to run.
-    Null where no launch is known.
+    The run is paced anew with the host relieved of what profiling its events costs: `scale` times
+    the usual (which `pace` has), and the least and the most of that (`profiler_costs`); the range
+    is wider by what the device's own time differs from run to run.
     """
-    if not (table.linked.launch >= 0).any():
-        return None
-    longest, usual, shortest = (
-        one.run(ESTIMATED_SCALE).end_ns for one in (pace.at(LEAST), pace, pace.at(DEAREST))
-    )
+    longest, usual, shortest = (pace.run(times * scale).end_ns for times in (LEAST, 1.0, DEAREST))
     busy_ns = device_times(table)[0].busy_ns
     margin_ns = round(DEVICE_SHARE * busy_ns)
     idle_ns = max(0, usual - busy_ns)
-    causes = undilated(table, pace, ESTIMATED_SCALE, found, idle_ns, limit)
+    causes = undilated(table, pace, scale, found, idle_ns, limit)
     return Corrected(
         source="estimated",
         wall_ns=usual,
@@ -48,12 +47,12 @@ def estimated_times(
         idle_share=share_of(idle_ns, usual),
         dilation=share_of(pace.run().end_ns, usual),
         by_cause=causes.by_cause,
-        method=_method(table),
+        method=_method(table, scale),
         blame=causes.blame,
     )
 
 
-def _method(table: KernelTable) -> str:
+def _method(table: KernelTable, scale: float) -> str:
     trace = table.linked.trace
     counts = {
         "ops": len(trace.ops),
@@ -64,5 +63,7 @@ def _method(table: KernelTable) -> str:
     shapes = " with shapes" if np.any(trace.ops.input_dims >= 0) else ""
     return (
         f"An estimate: the run of the trace, with the host relieved of what profiling {events}"
-        f"{shapes} usually costs; the range is that of the least and the most that was measured."
+        f"{shapes} usually costs, {scale:.2g} times over: so much longer than the usual host it "
+        f"takes from an op to the first one inside it; the range is {LEAST:g} to {DEAREST:g} times "
+        "that."
     )

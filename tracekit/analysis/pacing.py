@@ -22,12 +22,16 @@ import numpy as np
 
 from tracekit.analysis.blocking_calls import blocking_calls
 from tracekit.classifying.table import KernelTable
-from tracekit.trace import BoolArray, FloatArray, IntArray, Trace
+from tracekit.trace import ACTIVITY_KINDS, BoolArray, FloatArray, IntArray, Trace
 
 _LATENCY_NS: Final = 4_000
 _PAUSE_NS: Final = 1_000
 """Launch latency and pause between queued kernels where a trace has none to measure: usual values
 of eager CUDA, 3 to 5 µs and about 1 µs in the traces of `examples/`."""
+
+_KERNEL, _MEMSET = (ACTIVITY_KINDS.index(kind) for kind in ("kernel", "gpu_memset"))
+_SMALL_BYTES: Final = 4
+"""Memsets of 4 bytes and of 5.5 kB and more were seen; only the first are slow in a graph."""
 
 _NEVER_NS: Final = -(1 << 61)
 
@@ -69,12 +73,26 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphPauses:
+    """What is different in a CUDA graph that nobody profiles, in ns.
+
+    Pauses between two activities at most, and after a small memset, and by how much kernels are
+    shorter than the profiler says.
+    """
+
+    between: int
+    after_memset: int
+    shorter: int
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One device's activities in start order.
 
     `point` is the host point of each launch, -1 where none is known; `latency_ns` what lies between
     it and the start at least; `offset_ns` how long after the one before it can start, of which
-    `pause_ns` is the device's own pause.
+    `pause_ns` is the device's own pause. `is_kernel` and `is_small_memset` tell kernels and memsets
+    of a few bytes.
     """
 
     rows: IntArray
@@ -83,6 +101,8 @@ class Device:
     latency_ns: IntArray
     offset_ns: IntArray
     pause_ns: IntArray
+    is_kernel: BoolArray
+    is_small_memset: BoolArray
     first_ns: int
     """Start of the first one after the run's begin."""
 
@@ -130,16 +150,23 @@ class Pace:
         """Return the run where no call waits for the device."""
         return _run(self._unwaiting(), self.host.paced(scale), self.device)
 
-    def alone(self, pause_ns: int) -> Paced:
-        """Return the run where the device never waits for the host, as in one graph of it all.
-
-        The device's own pause between two activities is at most `pause_ns`.
-        """
+    def alone(self, pauses: GraphPauses) -> Paced:
+        """Return the run where the device never waits for the host, as in one graph of it all."""
         device = self.device
-        pause = np.minimum(device.pause_ns, pause_ns)
-        nowhere = np.full(len(device.rows), -1, np.int64)
-        offset = device.offset_ns - device.pause_ns + pause
-        device = replace(device, point=nowhere, offset_ns=offset, pause_ns=pause, first_ns=0)
+        shorter = np.where(device.is_kernel, np.minimum(device.dur_ns, pauses.shorter), 0)
+        dur_ns = device.dur_ns - shorter
+        after = np.append(False, device.is_small_memset[:-1])
+        most = np.where(after, pauses.after_memset, pauses.between)
+        pause = np.minimum(device.pause_ns, most)
+        moved = pause - device.pause_ns - np.append(0, shorter[:-1])
+        device = replace(
+            device,
+            dur_ns=dur_ns,
+            point=np.full(len(device.rows), -1, np.int64),
+            offset_ns=np.maximum(0, device.offset_ns + moved),
+            pause_ns=pause,
+            first_ns=0,
+        )
         return _run(self._unwaiting(), np.zeros_like(self.host.time_ns), device)
 
     def _unwaiting(self) -> Pace:
@@ -275,8 +302,12 @@ def _device(table: KernelTable, rows: IntArray, point: IntArray, host: Host) -> 
     offset = np.minimum(start, before) - earlier + pause_ns
     latency_ns = np.where(was_late, lag, np.minimum(lag, latency))
     latency_ns[0] = lag[0]
+    kind = table.linked.trace.activities.kind[rows]
+    size_bytes = table.linked.trace.activities.size_bytes[rows]
+    memset = (kind == _MEMSET) & (size_bytes >= 0) & (size_bytes <= _SMALL_BYTES)
     first_ns = int(start[0] - host.time_ns[0])
-    return Device(rows, dur, point, latency_ns, offset, pause_ns, first_ns)
+    known_kind = kind == _KERNEL, memset
+    return Device(rows, dur, point, latency_ns, offset, pause_ns, *known_kind, first_ns)
 
 
 def _usual(values: IntArray, otherwise: int) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from tracekit.analysis.fused_attention import LEAST_NS, PEAK_SHARE, FusedCalls
-from tracekit.analysis.pacing import Pace, Paced
+from tracekit.analysis.pacing import GraphPauses, Pace, Paced
 from tracekit.categories import CATEGORIES
 from tracekit.classifying.table import KernelTable
 from tracekit.results import WhatIf
@@ -20,11 +20,9 @@ RUN: Final = "run"
 NO_LAUNCH_GAPS, NO_SYNCHRONIZATIONS = "no_launch_gaps", "no_synchronizations"
 FLASH_ATTENTION: Final = "flash_attention"
 _TIMES: Final = 2
-_GRAPH_PAUSE_NS: Final = 400
-"""Pause between two kernels of a CUDA graph: on an H200 470 ns (`pixart_cudagraph.json.gz` in
-`examples/traces`: 848 pauses, 399,017 ns). Of 320, 400 and 500 ns this one was chosen because with
-it bounds are nearest to the replays of `corpus/traces`, on an H100: 0.93 to 1.09 times, median
-1.00, over the 24 models whose graph holds as many kernels as their eager pass."""
+_GRAPH: Final = GraphPauses(between=100, after_memset=1_200, shorter=250)
+"""Of graphs replayed without a profiler, on an H100 (`docs/idle.md`): pauses as in the faster of
+the two kinds of graph that there are, and kernels as chains of single kernels take them."""
 _LEAST_SHARE: Final = 0.02
 """Stages and categories that take less of the time have no bounds of their own."""
 
@@ -68,10 +66,10 @@ def _bounds(base: _Base) -> Iterator[WhatIf]:
     yield from _compared(
         base,
         NO_LAUNCH_GAPS,
-        pace.alone(_GRAPH_PAUSE_NS),
+        pace.alone(_GRAPH),
         "the device never waits for the host, as in one CUDA graph of it all: pauses of at most "
-        f"{_GRAPH_PAUSE_NS} ns between kernels, and the host's work before, between and after "
-        "them costs nothing",
+        f"{_GRAPH.between} ns between kernels, each of which takes {_GRAPH.shorter} ns less than "
+        "with a profiler, and the host's work before, between and after them costs nothing",
     )
     if len(pace.host.waits):
         yield from _compared(
