@@ -30,8 +30,9 @@ _MOST_POINTS: Final = 400
 
 
 def model_cases(cases: Iterable[MeasuredCase]) -> tuple[MeasuredCase, ...]:
-    """Return the cases of models, without sweeps and without the check of the sampling."""
-    return tuple(case for case in cases if not case.entry["sweep"] and not case.entry["is_whole"])
+    """Return the cases of models, without sweeps, variants and the check of the sampling."""
+    others = ("sweep", "is_whole", "variant")
+    return tuple(case for case in cases if not any(case.entry.get(name) for name in others))
 
 
 def run_of(case: MeasuredCase) -> StudyRun:

@@ -129,7 +129,7 @@ def read_cases(study: StudyFolder) -> tuple[MeasuredCase, ...]:
     return tuple(
         MeasuredCase(entry, _timing(study, entry), read_kept(study.path / entry["folder"]))
         for entry in study.cases.values()
-        if entry["status"] == DONE
+        if entry["status"] == DONE and not entry.get("is_graphed")
     )
 
 
