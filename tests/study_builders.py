@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tracekit.collectors.progress import Listener, Silent
+from tracekit.spread_results import Ratio
 from tracekit.study.plan import Case
 from tracekit.study_results import (
     PowerFit,
-    Ratio,
     Speedup,
     StudyLengths,
     StudyLikeness,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracekit.errors import TraceFormatError
 from tracekit.runfolder import TIMING
+from tracekit.spread_results import Ratio, Spread
 from tracekit.study.folder import DONE, StudyFolder
 from tracekit.study.kept import KeptRun, read_kept
-from tracekit.study_results import Ratio, Sampling, Spread
+from tracekit.study_results import Sampling
 
 if TYPE_CHECKING:
     from tracekit.results import Analysis
