@@ -97,6 +97,9 @@ def _norms(forwards: Callable[[], Forwards], modules: Modules) -> Iterator[None]
         kinds: dict[Any, Callable[..., Any]] = dict(forwards())
         everything: list[Any] = [one for root in modules.values() for one in root.modules()]
         for module in everything:
+            if "forward" in module.__dict__:
+                # Somebody has given it another already.
+                continue
             for kind, forward in kinds.items():
                 if isinstance(module, kind) and type(module).forward is kind.forward:
                     module.forward = partial(forward, module)

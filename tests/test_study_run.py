@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from study_builders import FakeRecorder, Told
 
 from tracekit.cli import run as command
+from tracekit.cli.progress import case_line
 from tracekit.errors import HostError, InputError, OutOfMemoryError, UsageError
 from tracekit.study.experiments import AS_STUDIED, OF_MODEL, experiment_cases
 from tracekit.study.families import FAMILIES, PAPER, chosen_models
@@ -113,6 +115,9 @@ def test_what_was_timed_too_rarely_is_timed_again(tmp_path: Path) -> None:
     failed = found["batch.flash.2"]
     assert (failed["status"], failed["repeats"]) == ("done", 1)
     assert failed["timed_again"] == {"error": "busy"}
+    assert case_line(failed) == "not timed again: batch.flash.2: busy"
+    line = case_line(found["batch.flash.1"])
+    assert re.fullmatch(r"timed again: batch\.flash\.1: 5 repeats, \d+\.\d s", line)
     last = FakeRecorder()
     study(tmp_path, last, experiments=("variants",), repeats=5)
     assert (last.timed, last.seen) == ([("batch.flash.2", 5)], [])
