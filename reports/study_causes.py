@@ -16,6 +16,28 @@ if TYPE_CHECKING:
 _SHARED: Final = ("conv", "linear", "attention", "norm", "elementwise", "memory")
 
 
+def stage_section(report: StudyReport) -> Section:
+    """Return the section on what each stage of a model is made of."""
+    used = [name for name in _SHARED if any(one.categories.get(name) for one in report.stages)]
+    rows = [
+        (
+            one.model,
+            one.stage,
+            format_share(one.time_share),
+            *(_share(one.categories, name) for name in used),
+        )
+        for one in report.stages
+    ]
+    headers = ("Model", "Stage", "Of its time", *map(label_of, used))
+    return Section(
+        "Where the time goes, by stage",
+        "Shares of the kernel time of each stage, with Flash Attention. A model's share is that of "
+        "its stages, each by its time: more steps of one, or none of another, and it is another.",
+        (Table(headers, "ll" + "r" * (len(headers) - 2), rows),),
+        "stages",
+    )
+
+
 def variant_section(report: StudyReport) -> Section:
     """Return the section on models in which one thing was varied."""
     used = [name for name in _SHARED if any(one.categories.get(name) for one in report.variants)]

@@ -57,6 +57,10 @@ def _shares(rows: Sequence[tuple[str, Mapping[str, int], int]]) -> str:
     return stacked(bars, keys) if bars else ""
 
 
+def _stages(report: StudyReport) -> str:
+    return _shares([(f"{one.model} {one.stage}", one.categories, 0) for one in report.stages])
+
+
 def _variants(report: StudyReport) -> str:
     rows = [
         (f"{one.model}: {one.variant}", one.categories, one.layout_ns) for one in report.variants
@@ -106,6 +110,7 @@ def profiles(rows: Sequence[StudyLengths]) -> str:
 _FIGURES: Final[dict[str, Callable[[StudyReport], str]]] = {
     "models": lambda report: model_times(report.runs),
     "breakdown": lambda report: breakdown(report.runs),
+    "stages": _stages,
     "speedups": lambda report: flash_speedups(report.speedups),
     "lengths": lambda report: profiles(report.lengths),
     "likeness": lambda report: intensities(report.likeness),

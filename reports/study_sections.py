@@ -11,6 +11,7 @@ from tracekit.reports.study_causes import (
     cache_table,
     graph_section,
     projection_section,
+    stage_section,
     timed_again_table,
     variant_section,
 )
@@ -51,6 +52,7 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         _claims(report),
         _runs(report),
         _breakdown(report),
+        stage_section(report),
         _speedups(report),
         _lengths(report),
         _likeness(report),

@@ -105,7 +105,7 @@ def test_every_claim_but_that_on_memory_has_a_verdict(report: StudyReport) -> No
 
 def test_every_section_and_figure_is_drawn(report: StudyReport) -> None:
     titles = [section.title for section in sections(report)]
-    assert len(titles) == 10 + len(SWEEPS)
+    assert len(titles) == 11 + len(SWEEPS)
     assert not GPU_ONLY & set(titles)
     for section in sections(report):
         for table in section.tables:

@@ -29,6 +29,16 @@ class StudyVariant:
 
 
 @dataclass(frozen=True, slots=True)
+class StageTime:
+    """What one stage of a model with Flash Attention takes of its kernel time, by category."""
+
+    model: str
+    stage: str
+    time_share: float
+    categories: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Projection:
     """A model's kernels on another device, each as far from its roof as here; not a measurement.
 

@@ -13,6 +13,7 @@ from tracekit.cause_results import (
     GraphedSteps,
     GraphSpeedup,
     Projection,
+    StageTime,
     StudyCache,
     StudyVariant,
 )
@@ -303,6 +304,7 @@ class StudyReport:
     sweeps: tuple[SweepResult, ...]
     memory: StudyMemory | None
     idle: tuple[StudyIdle, ...]
+    stages: tuple[StageTime, ...] = ()
     variants: tuple[StudyVariant, ...] = ()
     projections: tuple[Projection, ...] = ()
     graphed: tuple[GraphedSteps, ...] = ()

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from tracekit.analysis.device_peaks import Peaks, peaks_of
-from tracekit.cause_results import GraphedSteps, GraphSpeedup, Projection, StudyVariant
+from tracekit.cause_results import (
+    GraphedSteps,
+    GraphSpeedup,
+    Projection,
+    StageTime,
+    StudyVariant,
+)
 from tracekit.errors import TraceFormatError
 from tracekit.spread_results import Spread
 from tracekit.study.experiments import AS_STUDIED
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 PAPERS_DEVICE: Final = "NVIDIA A100-SXM4-80GB"
 """What the paper measured on, as its driver calls it."""
+_LEAST_SHARE: Final = 0.01
 _LAYOUT: Final = re.compile(r"nchwToNhwc|nhwcToNchw|tensorTransform|AddPadding", re.IGNORECASE)
 """Names of cuDNN's kernels that change the layout of images."""
 
@@ -51,6 +58,21 @@ def variants(cases: Sequence[MeasuredCase]) -> Iterator[StudyVariant]:
             layout_ns=layout_ns(case),
             ratio=kernel_ns / plain[model] if plain.get(model) else None,
         )
+
+
+def stages(cases: Iterable[MeasuredCase]) -> Iterator[StageTime]:
+    """Yield the stages of each model with Flash Attention, those that take a hundredth or more."""
+    for case in cases:
+        if case.entry["attention"] != FLASH:
+            continue
+        names = [name for name in dict.fromkeys(row.stage for row in case.rows) if name]
+        order = [one.stage for one in case.sampled]
+        whole = sum(case.times().values())
+        for name in sorted(names, key=lambda one: order.index(one) if one in order else len(order)):
+            times = case.times([row for row in case.rows if row.stage == name])
+            share = sum(times.values()) / whole if whole else 0.0
+            if share >= _LEAST_SHARE:
+                yield StageTime(case.entry["model"], name, share, times)
 
 
 def layout_ns(case: MeasuredCase) -> int:

@@ -53,6 +53,7 @@ def study_report(path: Path) -> StudyReport:
         sweeps=found,
         memory=sweeping.memory(found, dtype, tiny=scale == "tiny"),
         idle=tuple(measures.idle(cases)),
+        stages=tuple(causes.stages(models)),
         variants=tuple(causes.variants(cases)),
         projections=tuple(causes.projections(paper, devices[0].get("name"), dtype)),
         graphed=graphed,
