@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from tracekit.study_results import StudyLengths, StudyReport, StudyRun
 
 _LAYOUT: Final = "#8A5A00"
+_SHORTER: Final = (
+    ("stable-diffusion", "SD"),
+    ("norms and activations", "norms, activations"),
+    ("channels last, cuDNN benchmark", "channels last, benchmark"),
+)
 _LAYOUT_LABEL: Final = "changes of layout (convolution)"
 
 
@@ -30,7 +35,7 @@ def figure(name: str, report: StudyReport) -> str:
     if name.startswith("sweep:"):
         sweep = next((one for one in report.sweeps if name == f"sweep:{one.name}"), None)
         return "" if sweep is None else sweep_curves(sweep)
-    return _FIGURES[name](report)
+    return FIGURES[name](report)
 
 
 def breakdown(runs: Sequence[StudyRun]) -> str:
@@ -69,9 +74,9 @@ def _variants(report: StudyReport) -> str:
 
 
 def _short(name: str) -> str:
-    return name.replace("stable-diffusion", "SD").replace(
-        "norms and activations written out", "norms, activations written out"
-    )
+    for long, short in _SHORTER:
+        name = name.replace(long, short)
+    return name
 
 
 def _projections(report: StudyReport) -> str:
@@ -107,7 +112,7 @@ def profiles(rows: Sequence[StudyLengths]) -> str:
     return svg("".join(drawn) + text(LABEL, y + 12, caption, "start"), y + 20)
 
 
-_FIGURES: Final[dict[str, Callable[[StudyReport], str]]] = {
+FIGURES: Final[dict[str, Callable[[StudyReport], str]]] = {
     "models": lambda report: model_times(report.runs),
     "breakdown": lambda report: breakdown(report.runs),
     "stages": _stages,
