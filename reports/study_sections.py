@@ -94,6 +94,7 @@ def _runs(report: StudyReport) -> Section:
             _parameters(run.parameters),
             spread(run.wall_ns),
             format_ns(run.kernel_ns),
+            MISSING if run.kernel_spread is None else f"{run.kernel_spread:.1%}",
             format_bytes(run.peak_memory_bytes),
             _backends(run),
         )
@@ -105,15 +106,16 @@ def _runs(report: StudyReport) -> Section:
         if run.refused
     ]
     headers = (
-        "Model", "Attention", "Preset", "Parameters", "Wall time", "Kernels", "Peak memory",
-        "Attention calls by what ran",
+        "Model", "Attention", "Preset", "Parameters", "Wall time", "Kernels", "Light pass apart",
+        "Peak memory", "Attention calls by what ran",
     )  # fmt: skip
     return Section(
         "The models",
         "Unprofiled wall time of the whole work as median (least–greatest) of so many runs, and "
-        "the sum of its kernels; loops are sampled and scaled.",
+        "the sum of its kernels; loops are sampled and scaled. Apart from that sum is that of a "
+        "light pass, which records kernels only, where there was one.",
         (
-            Table(headers, "lllrrrrl", rows),
+            Table(headers, "lllrrrrrl", rows),
             Table(("Taken in a smaller preset", "Why"), "ll", refused),
         ),
         "models",

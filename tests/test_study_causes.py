@@ -14,7 +14,7 @@ import pytest
 from tracekit.cause_results import GraphSpeedup, Projection, StudyCache, StudyVariant
 from tracekit.errors import TraceFormatError
 from tracekit.spread_results import Ratio, Spread
-from tracekit.study import causes, claims, counted
+from tracekit.study import causes, claims, counted, measures
 from tracekit.study.explaining import cache_rates, graph_causes, layout_causes, share_causes
 from tracekit.study.folder import StudyFolder
 from tracekit.study.kept import KEPT_COLUMNS, KERNELS, KeptRun
@@ -111,6 +111,40 @@ def test_a_stage_is_what_it_is_in_the_whole_work(tmp_path: Path) -> None:
         ("vae_decode", 0.19),
     ]
     assert found[0].categories == {"conv": 320, "norm": 100}
+
+
+@pytest.mark.parametrize(
+    ("entry", "apart"),
+    [
+        ({"kernel_ns": {"rich": 110, "light": 100}}, 0.1),
+        ({"kernel_ns": {"rich": 110, "light": None}, "timed_again": {"light_ns": 100}}, 0.1),
+        ({"kernel_ns": {"rich": 110, "light": None}, "timed_again": {"error": "busy"}}, None),
+        ({}, None),
+    ],
+)
+def test_a_light_pass_of_either_sitting_stands_beside_the_kernels(
+    tmp_path: Path, entry: dict[str, Any], apart: float | None
+) -> None:
+    found = measures.run_of(case(tmp_path / "a", [row("conv", 1)], options={}, **entry))
+    assert found.kernel_spread == (None if apart is None else pytest.approx(apart))
+
+
+def test_a_preset_says_what_was_taken_smaller(tmp_path: Path) -> None:
+    smaller = {"preset": "540p", "options": {"trace_steps": 1, "frames": 33}}
+    found = measures.run_of(case(tmp_path / "a", [row("conv", 1)], **smaller))
+    assert found.preset == "540p, frames 33"
+
+
+def test_cases_that_were_timed_again_are_told_by_their_hour() -> None:
+    def entry(name: str, again: dict[str, Any] | None) -> dict[str, Any]:
+        return {"name": name, "repeats": 5, "timed_again": again}
+
+    done = {"error": None, "created": "2026-11-25T23:10:59+00:00"}
+    rows = [entry("a.1", done), entry("b", None), entry("c", {"error": "busy"})]
+    found = measures.timed_again([*rows, entry("a.2", done | {"created": "2026-11-25T23:59"})])
+    assert [(one.cases, one.repeats, one.when) for one in found] == [
+        (("a.1", "a.2"), 5, "2026-11-25T23")
+    ]
 
 
 def call(stage: str, count: int, launched: list[float], graph: list[float] | None) -> Any:

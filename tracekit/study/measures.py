@@ -70,7 +70,8 @@ def _preset(entry: Mapping[str, Any]) -> str | None:
 
 def _kernel_spread(case: MeasuredCase) -> float | None:
     found = case.entry.get("kernel_ns") or {}
-    rich, light = found.get("rich"), found.get("light")
+    again = case.entry.get("timed_again") or {}
+    rich, light = found.get("rich"), found.get("light") or again.get("light_ns")
     return abs(rich / light - 1) if rich and light else None
 
 
