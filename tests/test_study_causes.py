@@ -187,6 +187,7 @@ def test_steps_as_graphs_are_scaled_call_by_call(tmp_path: Path) -> None:
     assert (flash.stages, flash.refused) == (("denoise", "sr"), None)
     # What was not captured does not stand beside what was.
     assert (eager.stages, eager.refused) == (("denoise",), "sr: not now")
+    assert causes._refusals([call("a", 1, [], None), call("b", 1, [], None)]) == "a, b: not now"
     assert eager.launched_ns.median == 55e6
     gain = next(iter(causes.graph_speedups([flash, eager], [])))
     assert gain.graph is None
@@ -265,13 +266,25 @@ def projected(**changes: Any) -> Projection:
 
 def test_sentences_say_what_moves_a_share_and_how_far() -> None:
     rows = [varied("as studied", 52), varied("channels last", 30), varied("batch 4", 58)]
-    found = share_causes("conv", ["imagen"], rows, [projected()])
-    assert "imagen, 52% as studied, has 30% with channels last and 58% with batch 4" in found
+    rows.append(varied("float16", 53))
+    imagen = {"imagen": 0.52}
+    found = share_causes("conv", imagen, 0.44, rows, [projected()])
+    assert "imagen, 52% as studied in the same sitting: channels last 30%, batch 4 58%; " in found
+    assert "the same within three points: float16." in found
     assert "Projected to an A100 by its roofline: imagen 60%" in found
-    assert share_causes("conv", ["muse"], rows, [projected()]) == ""
-    assert share_causes("conv", ["imagen"], rows[1:], []) == ""
+    assert "within a tenth" not in found
+    assert share_causes("conv", {"muse": 0.5}, 0.44, rows, [projected()]) == ""
+    assert share_causes("conv", imagen, 0.44, rows[1:], []) == ""
     assert "imagen 25% of kernel time" in layout_causes([projected()])
     assert layout_causes([projected(layout_ns=0)]) == ""
+
+
+def test_a_variant_meets_a_claim_if_the_largest_share_of_all_models_does() -> None:
+    rows = [varied("as studied", 52), varied("channels last", 41), varied("float16", 53)]
+    other = [varied("as studied", 46), varied("channels last", 31), varied("batch 4", 44)]
+    rows += [replace(one, model="sd") for one in other]
+    found = share_causes("conv", {"imagen": 0.52, "sd": 0.46}, 0.44, rows, [])
+    assert found.endswith("the largest is within a tenth of 44% with channels last (41%).")
 
 
 def gained(model: str, architecture: str, graph: float | None) -> GraphSpeedup:

@@ -174,9 +174,18 @@ def _graphed(entry: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> Gr
         stages=tuple(dict.fromkeys(str(call["stage"]) for call in used)),
         launched_ns=launched or Spread(0.0, 0.0, 0.0, 0),
         graph_ns=_whole(entry, used, "graph_ms") if captured else None,
-        refused="; ".join(dict.fromkeys(f"{one['stage']}: {one['refused']}" for one in refused))
-        or None,
+        refused=_refusals(refused),
     )
+
+
+def _refusals(calls: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why calls could not be captured, the stages of one reason together."""
+    stages: dict[str, list[str]] = {}
+    for call in calls:
+        reason = str(call["refused"]).partition(". ")[0].rstrip(".")
+        stages.setdefault(reason, []).append(str(call["stage"]))
+    told = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in stages.items()]
+    return "; ".join(told) or None
 
 
 def _whole(

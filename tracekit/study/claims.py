@@ -92,7 +92,7 @@ def convolution_share(
         judge_up_to(largest, CONV_CLAIM),
         _up_to_why(largest, CONV_CLAIM)
         + layout_causes(projections)
-        + share_causes("conv", shares, variants, projections),
+        + share_causes("conv", shares, CONV_CLAIM, variants, projections),
         "largest share within a tenth of 44%: holds; at least half of it: in part",
     )
 
@@ -109,7 +109,8 @@ def linear_share(
         "Linear layers are up to 49% of the time of transformer text-to-image models",
         f"Linear layers' share of kernel time: {_listed(shares, '.1%')}",
         judge_up_to(largest, LINEAR_CLAIM),
-        _up_to_why(largest, LINEAR_CLAIM) + share_causes("linear", shares, variants, projections),
+        _up_to_why(largest, LINEAR_CLAIM)
+        + share_causes("linear", shares, LINEAR_CLAIM, variants, projections),
         "largest share within a tenth of 49%: holds; at least half of it: in part",
     )
 

@@ -3,44 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from tracekit.cause_results import GraphSpeedup, Projection, StudyCache, StudyVariant
 from tracekit.study.experiments import AS_STUDIED
-from tracekit.study.rules import judge_gains
+from tracekit.study.rules import is_close, judge_gains
+
+_MOVED: Final = 0.03
+"""What a share moves by at least, to be told."""
+_SEVERAL: Final = 2
 
 
 def share_causes(
     category: str,
-    models: Iterable[str],
+    shares: Mapping[str, float],
+    claimed: float,
     variants: Sequence[StudyVariant],
     projections: Sequence[Projection],
 ) -> str:
     """Return what moves a category's share in these models, and how far; empty if nothing is known.
 
-    The text begins with a space.
+    `shares` are those of the claim, by model. The text begins with a space.
     """
-    told = []
-    for model in models:
-        shares = {
+    found = {
+        model: {
             one.variant: one.categories.get(category, 0) / one.kernel_ns
             for one in variants
             if one.model == model and one.kernel_ns
         }
-        plain = shares.pop(AS_STUDIED, None)
-        if plain is None or not shares:
-            continue
-        low, high = (
-            min(shares, key=lambda one: shares[one]),
-            max(shares, key=lambda one: shares[one]),
-        )
-        told.append(
-            f"{model}, {plain:.0%} as studied, has {shares[low]:.0%} with {low} and "
-            f"{shares[high]:.0%} with {high}"
-        )
-    parts = [f"Varied: {'; '.join(told)}."] if told else []
-    if (projected := _projected(category, models, projections)) is not None:
+        for model in shares
+    }
+    found = {model: varied for model, varied in found.items() if AS_STUDIED in varied}
+    moved = [_moved(model, varied) for model, varied in found.items() if len(varied) > 1]
+    parts = [f"Varied: {' '.join(moved)}"] if moved else []
+    parts += _near(found, claimed)
+    if (projected := _projected(category, shares, projections)) is not None:
         parts.append(projected)
     return "".join(f" {part}" for part in parts)
+
+
+def _moved(model: str, varied: Mapping[str, float]) -> str:
+    """Return what moves a model's share by three points or more, the most first."""
+    plain = varied[AS_STUDIED]
+    moved = sorted(
+        (name for name, share in varied.items() if abs(share - plain) >= _MOVED),
+        key=lambda name: -abs(varied[name] - plain),
+    )
+    told = ", ".join(f"{name} {varied[name]:.0%}" for name in moved)
+    same = [name for name in varied if name not in moved and name != AS_STUDIED]
+    text = f"{model}, {plain:.0%} as studied in the same sitting: {told or 'nothing moves it'}"
+    return text + (f"; the same within three points: {', '.join(same)}." if same else ".")
+
+
+def _near(found: Mapping[str, Mapping[str, float]], claimed: float) -> list[str]:
+    """Return with which variants, of all models that are varied, the claimed share is met."""
+    if len(found) < _SEVERAL:
+        return []
+    common = set.intersection(*(set(varied) for varied in found.values())) - {AS_STUDIED}
+    first = next(iter(found.values()))
+    largest = {
+        name: max(varied[name] for varied in found.values()) for name in first if name in common
+    }
+    near = [f"{name} ({share:.0%})" for name, share in largest.items() if is_close(share, claimed)]
+    if not near:
+        return []
+    return [f"Of these, the largest is within a tenth of {claimed:.0%} with {', '.join(near)}."]
 
 
 def _projected(
