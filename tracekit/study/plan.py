@@ -92,7 +92,7 @@ SWEEPS: Final[dict[str, Sweep]] = {
         {
             "full": (4, 8, 16, 24, 32, 48, 64, 96, 128),
             "quick": (4, 8, 16, 32, 64, 128),
-            "tiny": (2, 4, 8),
+            "tiny": (2, 3, 4),
         },
         {"preset": "base", "trace_steps": 1},
     ),
