@@ -93,6 +93,11 @@ class Facts:
         """Return the time of a part of a point, with Flash Attention."""
         return format_ns(self.point(sweep, value).times[name])
 
+    def longest(self, model: str) -> str:
+        """Return the longest sequence of a model's self-attention."""
+        found = [one.longest for one in self._report.lengths if one.model == model]
+        return f"{max(found):,}"
+
     def temporal(self, model: str, stage: str | None = None) -> TemporalAttention:
         """Return temporal attention with Flash Attention."""
         found = self._report.temporal
@@ -210,9 +215,9 @@ def in_short(report: StudyReport) -> str:
             "- **Flash Attention is worth most where sequences are long and written-out scores "
             f"large**: {facts.kernels('prod-image')} of kernel time in the production model, "
             f"{facts.kernels('stable-diffusion')} in Stable Diffusion, {facts.kernels('phenaki')} "
-            "in Phenaki, whose sequences of 1,536 tokens are the longest of the transformers; "
-            f"{facts.kernels('imagen')} in Imagen, whose denoisers attend to 1,024 tokens at "
-            f"most, and {facts.kernels('parti')} in Parti, which decodes token by token.",
+            f"in Phenaki, whose sequences of {facts.longest('phenaki')} tokens are the longest of "
+            f"the transformers; {facts.kernels('imagen')} in Imagen, whose denoisers attend to "
+            f"{facts.longest('imagen')} tokens of the image at most, and {facts.kernels('parti')} in Parti, which decodes token by token.",
             "- **On this host kernels are not the limit.** Without a profiler the GPU is idle for "
             f"{facts.idle_share('stable-diffusion')} of Stable Diffusion's time and "
             f"{facts.idle_share('llama')} of LLaMA's, so faster attention does not shorten most "
@@ -243,6 +248,8 @@ def serving(report: StudyReport) -> str:
     """Return what it means for who serves such a model, in a list."""
     facts = Facts(report)
     memory = facts.peak("image-size", 1024, "eager")
+    gain = facts.graph_speedup("stable-diffusion")
+    launched, graph = gain.launched, None if gain.graph is None else gain.graph.value
     return "\n".join(
         (
             "1. **Look at idle time first** (`tracekit analyze`, *Idle, without profiler*). A "
@@ -250,10 +257,11 @@ def serving(report: StudyReport) -> str:
             '`torch.compile(mode="reduce-overhead")` comes before any kernel.',
             "2. **Then at layout and normalization.** In UNets channels-last weights take most of "
             "the transposes around convolutions away; group norms are worth as much as attention.",
-            "3. **Fused attention is a must for memory rather than for speed** at moderate sizes: "
-            f"written out, a step of Stable Diffusion allocates {memory} at 1,024 pixels and does "
-            "not fit 80 GB at 1,536, by the fourth power that the model of [memory.md](memory.md) "
-            "gives.",
+            "3. **Fused attention is a must for memory first**: written out, a step of Stable "
+            f"Diffusion allocates {memory} at 1,024 pixels and does not fit 80 GB at 1,536, by the "
+            "fourth power that the model of [memory.md](memory.md) gives. At 512 pixels its speed "
+            "shows once the host is out of the way: "
+            f"{_times(launched.value)} as launched, {_times(graph)} as a CUDA graph.",
             "4. **For video, count frames.** Short clips waste fused kernels along time; pack "
             "sequences, or attend along time with a kernel for short sequences.",
             "5. **Denoisers behave like prefill**: they are near the roofline's ridge, and "
@@ -293,7 +301,8 @@ def what_changed(report: StudyReport) -> str:
             "- **Videos are attention.** Over space and time at once it takes "
             f"{facts.shares(VIDEOS, 'attention')} of CogVideoX, Wan and HunyuanVideo, with Flash "
             "Attention or what PyTorch takes in its place where there is a mask. Sequences are "
-            "of 17,776, 32,760 and (at 33 frames) 18,616 tokens.",
+            f"of {facts.longest('cogvideox')}, {facts.longest('wan')} and (at 33 frames) "
+            f"{facts.longest('hunyuan-video')} tokens.",
             f"- **Flash Attention shortens them for real**: {walls}, of wall time, every one a "
             "difference beyond the spread. For CogVideoX, HunyuanVideo and Stable Video Diffusion "
             "it is a condition: written out, scores of one call do not fit. The GPU waits for the "
@@ -335,7 +344,8 @@ def why(report: StudyReport) -> str:
             "- **Claim 1, convolution: memory layout decides.** Of Imagen and Stable Diffusion "
             f"convolution is {shares['as studied']} as studied, and {shares[last]} with "
             "channels-last weights, for then cuDNN has nothing to turn around; the largest is "
-            "then within a tenth of the claimed 44%. Kernels as a whole take "
+            "then within a tenth of the claimed 44%. Which layout the paper's models had is not "
+            "known. Kernels as a whole take "
             f"{_times(kernels[0])} and {_times(kernels[1])} of the time, for norms take "
             f"{norms[0]:.1f} and {norms[1]:.1f} times as long in that layout. Norms computed in "
             f"float32 dilute it as well ({shares['norms in float32']}); float16 for bfloat16 and "

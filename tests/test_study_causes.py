@@ -269,8 +269,8 @@ def test_sentences_say_what_moves_a_share_and_how_far() -> None:
     rows.append(varied("float16", 53))
     imagen = {"imagen": 0.52}
     found = share_causes("conv", imagen, 0.44, rows, [projected()])
-    assert "imagen, 52% as studied in the same sitting: channels last 30%, batch 4 58%; " in found
-    assert "the same within three points: float16." in found
+    assert "imagen, 52% as studied in the same sitting: 30% channels last; 58% batch 4; " in found
+    assert "within three points of that: float16." in found
     assert "Projected to an A100 by its roofline: imagen 60%" in found
     assert "within a tenth" not in found
     assert share_causes("conv", {"muse": 0.5}, 0.44, rows, [projected()]) == ""
@@ -284,7 +284,7 @@ def test_a_variant_meets_a_claim_if_the_largest_share_of_all_models_does() -> No
     other = [varied("as studied", 46), varied("channels last", 31), varied("batch 4", 44)]
     rows += [replace(one, model="sd") for one in other]
     found = share_causes("conv", {"imagen": 0.52, "sd": 0.46}, 0.44, rows, [])
-    assert found.endswith("the largest is within a tenth of 44% with channels last (41%).")
+    assert found.endswith("the largest is within a tenth of 44%: 41% channels last.")
 
 
 def gained(model: str, architecture: str, graph: float | None) -> GraphSpeedup:

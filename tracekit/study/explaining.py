@@ -49,10 +49,10 @@ def _moved(model: str, varied: Mapping[str, float]) -> str:
         (name for name, share in varied.items() if abs(share - plain) >= _MOVED),
         key=lambda name: -abs(varied[name] - plain),
     )
-    told = ", ".join(f"{name} {varied[name]:.0%}" for name in moved)
+    told = "; ".join(f"{varied[name]:.0%} {name}" for name in moved)
     same = [name for name in varied if name not in moved and name != AS_STUDIED]
     text = f"{model}, {plain:.0%} as studied in the same sitting: {told or 'nothing moves it'}"
-    return text + (f"; the same within three points: {', '.join(same)}." if same else ".")
+    return text + (f"; within three points of that: {'; '.join(same)}." if same else ".")
 
 
 def _near(found: Mapping[str, Mapping[str, float]], claimed: float) -> list[str]:
@@ -64,10 +64,10 @@ def _near(found: Mapping[str, Mapping[str, float]], claimed: float) -> list[str]
     largest = {
         name: max(varied[name] for varied in found.values()) for name in first if name in common
     }
-    near = [f"{name} ({share:.0%})" for name, share in largest.items() if is_close(share, claimed)]
+    near = [f"{share:.0%} {name}" for name, share in largest.items() if is_close(share, claimed)]
     if not near:
         return []
-    return [f"Of these, the largest is within a tenth of {claimed:.0%} with {', '.join(near)}."]
+    return [f"Of these, the largest is within a tenth of {claimed:.0%}: {'; '.join(near)}."]
 
 
 def _projected(
