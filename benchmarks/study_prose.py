@@ -217,7 +217,8 @@ def in_short(report: StudyReport) -> str:
             f"{facts.kernels('stable-diffusion')} in Stable Diffusion, {facts.kernels('phenaki')} "
             f"in Phenaki, whose sequences of {facts.longest('phenaki')} tokens are the longest of "
             f"the transformers; {facts.kernels('imagen')} in Imagen, whose denoisers attend to "
-            f"{facts.longest('imagen')} tokens of the image at most, and {facts.kernels('parti')} in Parti, which decodes token by token.",
+            f"{facts.longest('imagen')} tokens of the image at most, and "
+            f"{facts.kernels('parti')} in Parti, which decodes token by token.",
             "- **On this host kernels are not the limit.** Without a profiler the GPU is idle for "
             f"{facts.idle_share('stable-diffusion')} of Stable Diffusion's time and "
             f"{facts.idle_share('llama')} of LLaMA's, so faster attention does not shorten most "
