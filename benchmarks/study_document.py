@@ -1,9 +1,9 @@
 """Write what a study found into the documentation: ``python -m benchmarks.study_document STUDY``.
 
 Every table between the markers of ``docs/study.md`` is one that ``tracekit study report`` writes,
-from what is kept in the folder of the study; the rendered page is written beside it. With
-``--figures`` the figures of that page become pictures in ``docs/images/``, which needs Playwright
-and Chromium.
+from what is kept in the folder of the study, and the figures in its sentences are read from there
+as well; the rendered page is written beside the study. With ``--figures`` the figures of that page
+become pictures in ``docs/images/``, which needs Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.document import replace_between
+from benchmarks.study_prose import in_short, serving, what_changed, why
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.errors import TracekitError
 from tracekit.reports.study import render_study
 from tracekit.study.report import study_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from tracekit.study_results import StudyReport
 
 DOCS: Final = CHECKOUT / "docs" / "study.md"
 PAGE: Final = "study.html"
@@ -30,20 +33,30 @@ SECTIONS: Final = {
     "study-claims": "The claims",
     "study-models": "The models",
     "study-breakdown": "Where the time goes",
+    "study-stages": "Where the time goes, by stage",
     "study-flash": "What Flash Attention gives",
+    "study-lengths": "Sequence lengths",
     "study-likeness": "Prefill or decode",
     "study-temporal": "Attention along time",
     "study-size": "Over the image side: stable-diffusion",
     "study-frames": "Over the frames: make-a-video",
+    "study-scores": "Memory of the scores",
     "study-idle": "Idle time",
+    "study-variants": "Why: one thing varied",
+    "study-projection": "Why: another generation of GPU, projected",
+    "study-graphs": "Why: steps without the host",
+    "study-sampling": "What was sampled",
     "study-missing": "What was not measured",
 }
 """The section of the report that stands between each pair of markers."""
-FIGURES: Final = {
-    "study-breakdown": "Where the time goes",
-    "study-size": "Over the image side: stable-diffusion",
-    "study-frames": "Over the frames: make-a-video",
+WITHOUT_FIGURE: Final = ("study-claims", "study-sampling", "study-missing")
+PROSE: Final[dict[str, Callable[[StudyReport], str]]] = {
+    "study-short": in_short,
+    "study-today": what_changed,
+    "study-serving": serving,
+    "study-why": why,
 }
+"""What writes the sentences between each of the other pairs of markers."""
 _WIDTH: Final = 900
 
 
@@ -65,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if title not in tables:
                 raise UnusableError(f"{args.study}: the report has no section {title!r}")
             text = replace_between(text, marker, tables[title])
+        for marker, written in PROSE.items():
+            text = replace_between(text, marker, written(report))
         args.docs.write_text(text, encoding="utf-8")
         if args.figures:
             _draw(page, args.docs.parent / "images")
@@ -95,8 +110,11 @@ def _draw(page: Path, folder: Path) -> None:
             viewport={"width": _WIDTH, "height": 1200}, color_scheme="light", device_scale_factor=2
         )
         shown.goto(page.resolve().as_uri())
-        for name, title in FIGURES.items():
-            section = shown.locator("section", has=shown.get_by_role("heading", name=title))
+        for name, title in SECTIONS.items():
+            if name in WITHOUT_FIGURE:
+                continue
+            heading = shown.get_by_role("heading", name=title, exact=True)
+            section = shown.locator("section", has=heading)
             section.locator("svg").first.screenshot(path=folder / f"{name}.png")
         browser.close()
 

@@ -10,7 +10,8 @@ from tracekit.reports.palette import LABEL_OF, label_of
 from tracekit.units import MISSING, format_ns
 
 if TYPE_CHECKING:
-    from tracekit.study_results import PowerFit, Ratio, Spread
+    from tracekit.spread_results import Ratio, Spread
+    from tracekit.study_results import PowerFit
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from tracekit.categories import CATEGORIES
 from tracekit.reports.palette import label_of
+from tracekit.reports.study_causes import (
+    cache_table,
+    graph_section,
+    projection_section,
+    stage_section,
+    timed_again_table,
+    variant_section,
+)
 from tracekit.reports.study_cells import Section, Table, ratio, spread, times
 from tracekit.reports.study_sweeps import memory_section, sweep_section
 from tracekit.units import (
@@ -44,6 +52,7 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         _claims(report),
         _runs(report),
         _breakdown(report),
+        stage_section(report),
         _speedups(report),
         _lengths(report),
         _likeness(report),
@@ -51,6 +60,9 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         *map(sweep_section, report.sweeps),
         memory_section(report),
         _idle(report),
+        variant_section(report),
+        projection_section(report),
+        graph_section(report),
         _sampling(report),
         _missing(report),
     ]
@@ -82,6 +94,7 @@ def _runs(report: StudyReport) -> Section:
             _parameters(run.parameters),
             spread(run.wall_ns),
             format_ns(run.kernel_ns),
+            MISSING if run.kernel_spread is None else f"{run.kernel_spread:.1%}",
             format_bytes(run.peak_memory_bytes),
             _backends(run),
         )
@@ -93,17 +106,19 @@ def _runs(report: StudyReport) -> Section:
         if run.refused
     ]
     headers = (
-        "Model", "Attention", "Preset", "Parameters", "Wall time", "Kernels", "Peak memory",
-        "Attention calls by what ran",
+        "Model", "Attention", "Preset", "Parameters", "Wall time", "Kernels", "Light pass apart",
+        "Peak memory", "Attention calls by what ran",
     )  # fmt: skip
     return Section(
         "The models",
         "Unprofiled wall time of the whole work as median (least–greatest) of so many runs, and "
-        "the sum of its kernels; loops are sampled and scaled.",
+        "the sum of its kernels; loops are sampled and scaled. Apart from that sum is that of a "
+        "light pass, which records kernels only, where there was one.",
         (
-            Table(headers, "lllrrrrl", rows),
+            Table(headers, "lllrrrrrl", rows),
             Table(("Taken in a smaller preset", "Why"), "ll", refused),
         ),
+        "models",
     )
 
 
@@ -156,6 +171,7 @@ def _speedups(report: StudyReport) -> Section:
         "Time with the other attention over that with Flash Attention. A difference of wall time "
         "is one only if the ranges of the runs do not touch.",
         (Table(headers, "lllrlrr", rows),),
+        "speedups",
     )
 
 
@@ -236,6 +252,7 @@ def _likeness(report: StudyReport) -> Section:
         "The main stage of each model: queries at once, FLOPs a byte beside what balances the "
         "device, and over those of the language model's prefill and decode.",
         (Table(headers, "llllrrrrrr", rows),),
+        "likeness",
     )
 
 
@@ -248,21 +265,20 @@ def _temporal(report: StudyReport) -> Section:
             format_share(one.share),
             times(one.time_ratio),
             times(one.flops_ratio),
-            f"{format_share(one.temporal_l1)} / {format_share(one.spatial_l1)}",
-            f"{format_share(one.temporal_l2)} / {format_share(one.spatial_l2)}",
             "yes" if one.is_factorized else "no",
         )
         for one in report.temporal
     ]
     headers = (
         "Model", "Attention", "Stage", "Share of attention", "Time / spatial", "FLOPs / spatial",
-        "L1 hits", "L2 hits", "Space and time in turn",
+        "Space and time in turn",
     )  # fmt: skip
     return Section(
         "Attention along time",
-        "Temporal attention beside spatial. Hit rates of the caches where Nsight Compute counted "
-        "them.",
-        (Table(headers, "lllrrrrrl", rows),),
+        "Temporal attention beside spatial, and hit rates of the caches where Nsight Compute "
+        "counted them, in another run of the same work.",
+        (Table(headers, "lllrrrl", rows), cache_table(report)),
+        "temporal",
     )
 
 
@@ -285,6 +301,7 @@ def _idle(report: StudyReport) -> Section:
         "Of the sampled work, without the profiler; and how much faster it would be at most if the "
         "device never waited for the host, as in one CUDA graph. The paper did not look at this.",
         (Table(headers, "llrrrr", rows),),
+        "idle",
     )
 
 
@@ -312,6 +329,7 @@ def _sampling(report: StudyReport) -> Section:
                 ("Checked", "All steps timed", "Sampled, scaled", "Scaled / whole"), "lrrr", checks
             ),
             Table(("Model", "Attention", "Steps"), "lll", sampled),
+            timed_again_table(report),
         ),
     )
 

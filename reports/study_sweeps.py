@@ -99,4 +99,5 @@ def memory_section(report: StudyReport) -> Section:
             ),
             Table(("Written out", "Exponent", "From–to"), "lrr", fits),
         ),
+        "memory",
     )

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from tracekit.collectors.progress import Listener, Silent
+from tracekit.spread_results import Ratio
 from tracekit.study.plan import Case
 from tracekit.study_results import (
     PowerFit,
-    Ratio,
     Speedup,
     StudyLengths,
     StudyLikeness,
@@ -86,14 +86,24 @@ class FakeRecorder:
     `errors` are raised by the name of the case, once each unless `always`.
     """
 
-    def __init__(self, errors: dict[str, BaseException] | None = None, gpu: str = "H100") -> None:
+    def __init__(
+        self,
+        errors: dict[str, BaseException] | None = None,
+        gpu: str = "H100",
+        memory_bytes: int | None = None,
+    ) -> None:
         self.errors = dict(errors or {})
         self.seen: list[str] = []
+        self.timed: list[tuple[str, int]] = []
+        self.memory_bytes = memory_bytes
         self.gpu = gpu
         self.released = 0
 
     def environment(self) -> dict[str, Any]:
-        return {"devices": [{"name": self.gpu}], "versions": {"torch": "2.13.0"}}
+        return {
+            "devices": [{"name": self.gpu, "memory_bytes": self.memory_bytes}],
+            "versions": {"torch": "2.13.0"},
+        }
 
     def __call__(self, case: Case, folder: Path, listener: Listener) -> dict[str, Any]:
         self.seen.append(case.name)
@@ -102,6 +112,12 @@ class FakeRecorder:
         if case.name in self.errors:
             raise self.errors.pop(case.name)
         return {"preset": "1.5", "sampled": {}, "instead_of": []}
+
+    def time_again(self, case: Case, folder: Path, listener: Listener) -> dict[str, Any]:
+        self.timed.append((case.name, case.repeats))
+        if case.name in self.errors:
+            raise self.errors.pop(case.name)
+        return {"created": "now"}
 
     def release(self) -> None:
         self.released += 1

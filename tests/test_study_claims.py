@@ -7,16 +7,9 @@ from dataclasses import replace
 import pytest
 from study_builders import along_time, fit, gain, levels, like, shared, sweep
 
+from tracekit.spread_results import Ratio
 from tracekit.study import claims, rules
-from tracekit.study_results import (
-    HOLDS,
-    IN_PART,
-    NOT_HERE,
-    NOT_MEASURED,
-    MemoryPoint,
-    Ratio,
-    StudyMemory,
-)
+from tracekit.study_results import HOLDS, IN_PART, NOT_HERE, NOT_MEASURED, MemoryPoint, StudyMemory
 
 
 @pytest.mark.parametrize(

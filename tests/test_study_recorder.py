@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +169,63 @@ def test_running_out_of_memory_is_told_from_other_errors(
 def test_smaller_presets_are_smaller_the_largest_first() -> None:
     names = smaller_presets(import_model("llama"), replace(TINY, tiny=False, preset="2-7b"))
     assert names == ("3.2-3b", "3.2-1b")
+
+
+def test_times_are_taken_again_and_kernels_stay(tmp_path: Path) -> None:
+    case = Case(
+        name="llama.flash",
+        model="llama",
+        attention="flash",
+        options={"trace_steps": 2},
+        repeats=1,
+        warm_up=1,
+        light=True,
+    )
+    folder = tmp_path / "llama.flash"
+    recorder = CaseRecorder(OPTIONS)
+    recorder(case, folder, Silent())
+    kernels = (folder / "kernels.parquet").read_bytes()
+    facts = recorder.time_again(replace(case, repeats=3), folder, Silent())
+    assert facts["versions"]["torch"] == torch.__version__
+    assert facts["created"] is not None
+    # A light pass has no kernels on a CPU.
+    assert facts["light_ns"] is None
+    timing = (folder / "timing.json").read_bytes()
+    assert len(json.loads(timing)["repeats"]) == 3
+    manifest = json.loads((folder / "run.json").read_text())
+    files = {row["name"]: row["sha256"] for row in manifest["files"]}
+    assert files["timing.json"] == hashlib.sha256(timing).hexdigest()
+    assert [row["pass"] for row in manifest["passes"]] == ["timing", "light", "rich"]
+    assert manifest["timed"] == facts["created"]
+    assert (folder / "kernels.parquet").read_bytes() == kernels
+    assert [path.name for path in tmp_path.iterdir()] == ["llama.flash"]
+
+
+def test_a_variant_is_recorded_with_its_settings_and_its_dtype(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def recording(workload: Any, _folder: Path, options: Any) -> None:
+        unet = workload.modules["unet"]
+        weight = unet.conv_in.weight
+        seen.append((options.dtype, weight.dtype, weight.is_contiguous(), options.compile))
+        raise OutOfMemoryError("enough")
+
+    monkeypatch.setattr("tracekit.collectors.passes.record_workload", recording)
+    plain = Case(name="v", model="stable-diffusion", attention="flash", variant="as studied")
+    recorder = CaseRecorder(OPTIONS)
+    for one in (
+        plain,
+        replace(plain, dtype="bfloat16"),
+        replace(plain, settings=("channels-last",)),
+        plain,
+    ):
+        with pytest.raises(OutOfMemoryError, match="enough"):
+            recorder(one, tmp_path / "v", Silent())
+    assert seen == [
+        ("float32", torch.float32, True, False),
+        ("bfloat16", torch.bfloat16, True, False),
+        ("float32", torch.float32, False, False),
+        ("float32", torch.float32, True, False),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from study_builders import FakeRecorder, Told
 
 from tracekit.cli import run as command
+from tracekit.cli.progress import case_line
 from tracekit.errors import HostError, InputError, OutOfMemoryError, UsageError
+from tracekit.study.experiments import AS_STUDIED, OF_MODEL, experiment_cases
 from tracekit.study.families import FAMILIES, PAPER, chosen_models
 from tracekit.study.folder import read_study
 from tracekit.study.plan import SWEEPS, Plan, chosen_sweeps
@@ -83,12 +86,63 @@ def test_what_does_not_fit_is_not_tried_larger_or_again(tmp_path: Path) -> None:
     assert again.seen == []
 
 
-def test_attention_that_cannot_be_written_out_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    recorder = FakeRecorder()
+@pytest.mark.parametrize(("memory_gb", "fits"), [(60, False), (85, True), (None, True)])
+def test_attention_that_cannot_be_written_out_is_left_out_with_the_reason(
+    tmp_path: Path, memory_gb: int | None, fits: bool
+) -> None:
+    recorder = FakeRecorder(memory_bytes=None if memory_gb is None else memory_gb * 10**9)
     study(tmp_path, recorder, models=("wan",), sweeps=(), scale="quick")
-    assert recorder.seen == ["wan.flash"]
-    assert read_study(tmp_path).cases["wan.eager"]["status"] == "left_out"
-    assert "26 GB" in read_study(tmp_path).cases["wan.eager"]["error"]
+    assert recorder.seen == (["wan.flash", "wan.eager"] if fits else ["wan.flash"])
+    entry = read_study(tmp_path).cases["wan.eager"]
+    assert entry["status"] == ("done" if fits else "left_out")
+    if not fits:
+        assert "take 26 GB and are held twice, beside 15 GB of weights" in entry["error"]
+        assert "the GPU has 60 GB" in entry["error"]
+
+
+def test_what_was_timed_too_rarely_is_timed_again(tmp_path: Path) -> None:
+    study(tmp_path, FakeRecorder(), experiments=("variants",))
+    again = FakeRecorder({"batch.flash.2": HostError("busy")})
+    study(tmp_path, again, experiments=("variants",), repeats=5)
+    models = [f"stable-diffusion.{name}" for name in ("flash", "math", "flash.whole", "eager")]
+    points = [f"batch.{attention}.{n}" for attention in ("flash", "eager") for n in (1, 2)]
+    assert again.timed == [(name, 5) for name in (*models, *points)]
+    # What belongs to one sitting is recorded whole.
+    assert [name.split(".")[0] for name in again.seen] == ["variant"] * 3
+    found = read_study(tmp_path).cases
+    assert found["batch.flash.1"]["repeats"] == 5
+    assert found["batch.flash.1"]["timed_again"]["created"] == "now"
+    failed = found["batch.flash.2"]
+    assert (failed["status"], failed["repeats"]) == ("done", 1)
+    assert failed["timed_again"] == {"error": "busy"}
+    assert case_line(failed) == "not timed again: batch.flash.2: busy"
+    line = case_line(found["batch.flash.1"])
+    assert re.fullmatch(r"timed again: batch\.flash\.1: 5 repeats, \d+\.\d s", line)
+    last = FakeRecorder()
+    study(tmp_path, last, experiments=("variants",), repeats=5)
+    assert (last.timed, last.seen) == ([("batch.flash.2", 5)], [])
+
+
+def test_experiments_are_of_the_models_that_are_studied(tmp_path: Path) -> None:
+    recorder = FakeRecorder()
+    study(tmp_path, recorder, sweeps=(), scale="quick", experiments=("variants", "graphs"))
+    assert len([name for name in recorder.seen if name.startswith("variant.stable-")]) == 10
+    assert recorder.seen[-2:] == ["graph.stable-diffusion.flash", "graph.stable-diffusion.eager"]
+    assert len(set(recorder.seen)) == len(recorder.seen)
+    assert read_study(tmp_path).options["experiments"] == ["variants", "graphs"]
+
+
+def test_every_variant_differs_in_something_that_is_known() -> None:
+    from tracekit.collectors.variants import SETTINGS
+
+    for model, variants in OF_MODEL.items():
+        assert variants[0].name == AS_STUDIED
+        assert len({one.name for one in variants}) == len(variants)
+        for one in variants[1:]:
+            assert one.options or one.settings or one.dtype or one.compiles
+            assert set(one.settings) <= set(SETTINGS)
+        cases = experiment_cases(["variants"], [model], "full")
+        assert len({case.name for case in cases}) == len(variants)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +214,8 @@ def test_an_interrupted_command_exits_130(
     [
         (["--models=lama"], "did you mean llama?"),
         (["--sweeps=size"], "known are image-size"),
+        (["--experiments=layout"], "known are variants, graphs, none"),
+        (["--models=pixart", "--sweeps=none", "--experiments=graphs"], "add one to --models"),
         (["--models=llama", "--sweeps=frames"], "varies make-a-video; add it to --models"),
         (["--quick", "--tiny"], "give one of them"),
     ],

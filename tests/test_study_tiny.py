@@ -23,13 +23,21 @@ from tracekit.study.report import study_report
 from tracekit.study_results import NOT_MEASURED, StudyReport
 
 pytestmark = pytest.mark.filterwarnings("default")
-GPU_ONLY = {"Memory of the scores", "Idle time", "What was not measured"}
+GPU_ONLY = {
+    "Memory of the scores",
+    "Idle time",
+    "What was not measured",
+    "Why: another generation of GPU, projected",
+}
+VIDEOS = ("stable-video-diffusion", "cogvideox", "wan", "hunyuan-video")
+CHOSEN = (*PAPER, *VIDEOS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("study") / "tiny"
-    assert run(["study", "run", "--tiny", "--device", "cpu", "-o", str(path)]) == 0
+    models = ["--models", ",".join(("paper", *VIDEOS)), "--experiments", "variants,graphs"]
+    assert run(["study", "run", "--tiny", "--device", "cpu", "-o", str(path), *models]) == 0
     return path
 
 
@@ -48,14 +56,36 @@ def test_everything_was_recorded(folder: Path) -> None:
 
 def test_every_model_has_both_attentions(report: StudyReport) -> None:
     found = {(run.model, run.attention) for run in report.runs}
-    assert found >= {(model, name) for model in PAPER for name in ("eager", "flash")}
+    assert found >= {(model, name) for model in CHOSEN for name in ("eager", "flash")}
     assert ("stable-diffusion", "math") in found
-    assert {one.model for one in report.speedups} == set(PAPER)
+    assert {one.model for one in report.speedups} == set(CHOSEN)
     for one in report.runs:
         assert one.kernel_ns == sum(one.categories.values()) > 0
         assert one.wall_ns is not None
     videos = {row.model for row in report.temporal}
-    assert videos == {"make-a-video", "phenaki"}
+    assert videos == {"make-a-video", "phenaki", "stable-video-diffusion"}
+
+
+def test_experiments_stand_beside_what_they_explain(report: StudyReport) -> None:
+    shown = {(one.model, one.variant) for one in report.variants}
+    assert {model for model, _ in shown} == {"stable-diffusion", "parti"}
+    assert {("stable-diffusion", "channels last"), ("parti", "batch 4")} <= shown
+    for one in report.variants:
+        assert one.kernel_ns == sum(one.categories.values()) > 0
+        assert one.ratio is not None
+    whole = {one.variant: one.ratio for one in report.variants if one.model == "parti"}
+    assert whole["as studied"] == 1
+    assert {(one.model, one.attention) for one in report.graphed} == {
+        (model, attention)
+        for model in ("stable-diffusion", "parti")
+        for attention in ("flash", "eager")
+    }
+    assert {one.model for one in report.graph_speedups} == {"stable-diffusion", "parti"}
+    why = {one.number: one.why for one in report.verdicts}
+    assert "stable-diffusion" in why[1].partition("Varied: ")[2]
+    assert "parti" in why[2].partition("Varied: ")[2]
+    # Variants count for none of the claims.
+    assert len(report.runs) == 2 * len(CHOSEN) + 1
 
 
 def test_every_sweep_has_all_of_its_points(report: StudyReport) -> None:
@@ -75,7 +105,7 @@ def test_every_claim_but_that_on_memory_has_a_verdict(report: StudyReport) -> No
 
 def test_every_section_and_figure_is_drawn(report: StudyReport) -> None:
     titles = [section.title for section in sections(report)]
-    assert len(titles) == 8 + len(SWEEPS)
+    assert len(titles) == 11 + len(SWEEPS)
     assert not GPU_ONLY & set(titles)
     for section in sections(report):
         for table in section.tables:

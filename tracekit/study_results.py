@@ -9,6 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tracekit.cause_results import (
+    GraphedSteps,
+    GraphSpeedup,
+    Projection,
+    StageTime,
+    StudyCache,
+    StudyVariant,
+)
+from tracekit.spread_results import Ratio, Spread
+
 STUDY_SCHEMA: Final = "tracekit.study-report/1"
 
 HOLDS: Final = "holds"
@@ -16,16 +26,6 @@ IN_PART: Final = "holds in part"
 NOT_HERE: Final = "does not hold here"
 NOT_MEASURED: Final = "not measured"
 VerdictName = Literal["holds", "holds in part", "does not hold here", "not measured"]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of several runs, with the least and the greatest of them."""
-
-    median: float
-    low: float
-    high: float
-    runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,6 @@ class NotMeasured:
     name: str
     status: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One median over another; `low` and `high` are of the ranges of both runs.
-
-    `is_difference` is false where the ranges overlap.
-    """
-
-    value: float
-    low: float
-    high: float
-    is_difference: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +154,9 @@ class StudyLikeness:
 class TemporalAttention:
     """Attention along time beside attention over space, of one model with one attention.
 
-    `stage` is null for the whole work, whose hit rates stand there.
+    `stage` is null for the whole work.
     `share` is of all attention time, ratios are temporal over spatial. `is_factorized` says that
-    both together are most of the model's attention. Hit rates are null where
-    no hardware counters were recorded.
+    both together are most of the model's attention.
     """
 
     model: str
@@ -180,10 +166,6 @@ class TemporalAttention:
     time_ratio: float
     flops_ratio: float | None
     is_factorized: bool
-    temporal_l1: float | None = None
-    spatial_l1: float | None = None
-    temporal_l2: float | None = None
-    spatial_l2: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +263,15 @@ class StudyIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class TimedAgain:
+    """Cases whose times are of another sitting than their kernels; `when` as ISO 8601."""
+
+    cases: tuple[str, ...]
+    repeats: int
+    when: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A claim of the paper, what was measured, and what follows; `rule` says how."""
 
@@ -313,3 +304,10 @@ class StudyReport:
     sweeps: tuple[SweepResult, ...]
     memory: StudyMemory | None
     idle: tuple[StudyIdle, ...]
+    stages: tuple[StageTime, ...] = ()
+    variants: tuple[StudyVariant, ...] = ()
+    projections: tuple[Projection, ...] = ()
+    graphed: tuple[GraphedSteps, ...] = ()
+    graph_speedups: tuple[GraphSpeedup, ...] = ()
+    caches: tuple[StudyCache, ...] = ()
+    timed_again: tuple[TimedAgain, ...] = ()

@@ -75,6 +75,11 @@ def shown_study() -> Iterator[StudyListener]:
 
 def case_line(entry: dict[str, Any]) -> str:
     """Return the line that says what came of a case."""
+    again = entry.get("timed_again")
+    if again is not None:
+        failed = again["error"] is not None
+        told = again["error"] if failed else f"{entry['repeats']} repeats, {again['took_s']:.1f} s"
+        return f"{'not timed again' if failed else 'timed again'}: {entry['name']}: {told}"
     took = entry.get("took_s")
     name = entry["name"] if took is None else f"{entry['name']} ({took:.1f} s)"
     refused = entry.get("instead_of") or []

@@ -82,7 +82,14 @@ def study() -> None:
     metavar="NAME,…",
     help="image-size, frames, video-size, prompt, output, batch, or none [those of the models].",
 )
-@click.option("--quick", is_flag=True, help="Fewer repeats and points: ten minutes on an H100.")
+@click.option(
+    "--experiments",
+    multiple=True,
+    metavar="NAME,…",
+    help="variants (layouts, types, norms, batch of the models whose shares deviate), graphs "
+    "(their steps as CUDA graphs), or none [none].",
+)
+@click.option("--quick", is_flag=True, help="Fewer repeats and points: a quarter of an hour.")
 @click.option("--tiny", is_flag=True, help="Tiny models: a minute on a CPU, to try it.")
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N or cpu.")
 @click.option(
@@ -92,12 +99,18 @@ def study() -> None:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of weights and inputs.")
 @click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    help="Time everything as often at least; what is done with fewer is timed again.",
+)
+@click.option(
     "--minutes", type=click.FloatRange(min=0), help="Begin nothing after this time; call again."
 )
 def run(
     output: Path,
     models: tuple[str, ...],
     sweeps: tuple[str, ...],
+    experiments: tuple[str, ...],
     quick: bool,
     tiny: bool,
     **given: Any,
@@ -105,9 +118,11 @@ def run(
     """Measure the models of the study on this machine, into a folder that study report reads.
 
     Each model runs with attention written out (eager) and with Flash Attention. Long loops are
-    sampled: some steps of each stage stand for all. Sweeps vary one size of a model. What is done
-    stays done: the same call goes on where the last one stopped, and tries again what failed.
+    sampled: some steps of each stage stand for all. Sweeps vary one size of a model, experiments
+    look for causes. What is done stays done: the same call goes on where the last one stopped, and
+    tries again what failed.
     """
+    from tracekit.study.experiments import chosen_experiments
     from tracekit.study.families import chosen_models
     from tracekit.study.plan import chosen_sweeps
     from tracekit.study.recorder import CaseRecorder, RecorderOptions
@@ -121,10 +136,12 @@ def run(
         models=names,
         scale="tiny" if tiny else "quick" if quick else "full",
         sweeps=chosen_sweeps(_names(sweeps), names),
+        experiments=chosen_experiments(_names(experiments), names),
         dtype=recorder.options.true_dtype,
         device=given["device"],
         seed=given["seed"],
         minutes=given["minutes"],
+        repeats=given["repeats"],
     )
     be_quiet()
     with shown_study() as listener:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from tracekit.cause_results import GraphSpeedup, Projection, StudyCache, StudyVariant
+from tracekit.spread_results import Ratio
+from tracekit.study.explaining import cache_rates, graph_causes, layout_causes, share_causes
 from tracekit.study.plan import BASELINE, FLASH
 from tracekit.study.rules import (
     CLOSE,
@@ -24,7 +27,6 @@ from tracekit.study.rules import (
 )
 from tracekit.study_results import (
     PowerFit,
-    Ratio,
     Speedup,
     StudyLengths,
     StudyLikeness,
@@ -75,7 +77,11 @@ def _up_to_why(largest: float | None, claimed: float) -> str:
     return f"The largest share is {abs(largest - claimed) * 100:.0f} points {side} the claimed one."
 
 
-def convolution_share(runs: Sequence[StudyRun]) -> Verdict:
+def convolution_share(
+    runs: Sequence[StudyRun],
+    variants: Sequence[StudyVariant] = (),
+    projections: Sequence[Projection] = (),
+) -> Verdict:
     """Claim 1: with Flash Attention, convolution is up to 44% of diffusion models of images."""
     shares, largest = _largest_share(runs, "diffusion", "conv")
     return Verdict(
@@ -84,12 +90,18 @@ def convolution_share(runs: Sequence[StudyRun]) -> Verdict:
         "models",
         f"Convolution's share of kernel time: {_listed(shares, '.1%')}",
         judge_up_to(largest, CONV_CLAIM),
-        _up_to_why(largest, CONV_CLAIM),
+        _up_to_why(largest, CONV_CLAIM)
+        + layout_causes(projections)
+        + share_causes("conv", shares, CONV_CLAIM, variants, projections),
         "largest share within a tenth of 44%: holds; at least half of it: in part",
     )
 
 
-def linear_share(runs: Sequence[StudyRun]) -> Verdict:
+def linear_share(
+    runs: Sequence[StudyRun],
+    variants: Sequence[StudyVariant] = (),
+    projections: Sequence[Projection] = (),
+) -> Verdict:
     """Claim 2: with Flash Attention, linear layers are up to 49% of transformer models."""
     shares, largest = _largest_share(runs, "transformer", "linear")
     return Verdict(
@@ -97,12 +109,15 @@ def linear_share(runs: Sequence[StudyRun]) -> Verdict:
         "Linear layers are up to 49% of the time of transformer text-to-image models",
         f"Linear layers' share of kernel time: {_listed(shares, '.1%')}",
         judge_up_to(largest, LINEAR_CLAIM),
-        _up_to_why(largest, LINEAR_CLAIM),
+        _up_to_why(largest, LINEAR_CLAIM)
+        + share_causes("linear", shares, LINEAR_CLAIM, variants, projections),
         "largest share within a tenth of 49%: holds; at least half of it: in part",
     )
 
 
-def diffusion_gain(speedups: Sequence[Speedup]) -> Verdict:
+def diffusion_gain(
+    speedups: Sequence[Speedup], without_host: Sequence[GraphSpeedup] = ()
+) -> Verdict:
     """Claim 3: Flash Attention speeds diffusion models up 1.1 to 2.5 times more."""
     ours = [one for one in speedups if one.base == BASELINE and one.task == "image"]
     walls = {one.model: one.wall for one in ours if one.wall is not None}
@@ -122,7 +137,10 @@ def diffusion_gain(speedups: Sequence[Speedup]) -> Verdict:
         judge_both(by_wall, by_kernels),
         f"By wall time it {by_wall}, by kernel time it {by_kernels}."
         + (f" No difference of wall time: {', '.join(same)}." if same else "")
-        + " Where the host sets the pace, faster kernels do not shorten the run.",
+        + (
+            graph_causes(without_host)
+            or " Where the host sets the pace, faster kernels do not shorten the run."
+        ),
         "speedup of every diffusion model over that of every transformer model within 1.1–2.5: "
         "holds; some 1.1 or more: in part; wall and kernel time must agree; a difference of wall "
         "time within the spread counts as 1",
@@ -261,7 +279,11 @@ def _scaling_why(parts: Sequence[bool]) -> str:
     )
 
 
-def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | None) -> Verdict:
+def temporal_attention(
+    rows: Sequence[TemporalAttention],
+    sweep: SweepResult | None,
+    caches: Sequence[StudyCache] = (),
+) -> Verdict:
     """Claim 7: temporal attention is over 60% of attention time, and twice spatial attention's."""
     parts: list[bool | None] = []
     rows = [row for row in rows if row.is_factorized and row.stage in (None, BASE_STAGE)]
@@ -285,6 +307,7 @@ def temporal_attention(rows: Sequence[TemporalAttention], sweep: SweepResult | N
             for fit in sweep.fits
             if fit.what.startswith("temporal share") and fit.is_all
         ]
+    told += cache_rates(caches)
     return Verdict(
         7,
         "Temporal attention is over 60% of attention time in text-to-video, 2x spatial attention's "

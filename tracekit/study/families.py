@@ -17,15 +17,30 @@ Architecture = Literal["transformer", "diffusion"]
 class Family:
     """What a model makes, and whether it predicts tokens (`transformer`) or takes noise away.
 
-    `why_not_eager` says why its attention is not measured written out, null where it is.
+    `scores_gb` is what the scores of one call of attention take written out, where that is what
+    decides whether it fits, and `weights_gb` what the weights take, in 16-bit numbers.
     """
 
     task: Task
     architecture: Architecture
-    why_not_eager: str | None = None
+    scores_gb: int | None = None
+    weights_gb: int = 0
+
+    def why_not_eager(self, memory_bytes: int | None) -> str | None:
+        """Return why attention cannot be written out in so much memory, null where it may be."""
+        if self.scores_gb is None or memory_bytes is None:
+            return None
+        # Scores are there twice while they are scaled, and while their softmax is taken.
+        needed = 2 * self.scores_gb + self.weights_gb
+        if needed * 1e9 <= memory_bytes:
+            return None
+        return (
+            f"not tried: written out, the scores of one call of attention take {self.scores_gb} GB "
+            f"and are held twice, beside {self.weights_gb} GB of weights; the GPU has "
+            f"{memory_bytes / 1e9:.0f} GB"
+        )
 
 
-_SCORES: Final = "the scores of one call of attention would take {} GB"
 PAPER: Final[dict[str, Family]] = {
     "llama": Family("text", "transformer"),
     "imagen": Family("image", "diffusion"),
@@ -42,12 +57,12 @@ TODAY: Final[dict[str, Family]] = {
     "sd3": Family("image", "diffusion"),
     "flux": Family("image", "diffusion"),
     "pixart": Family("image", "diffusion"),
-    "stable-video-diffusion": Family("video", "diffusion", _SCORES.format(42)),
+    "stable-video-diffusion": Family("video", "diffusion", 42, 5),
     "animatediff": Family("video", "diffusion"),
     "latte": Family("video", "diffusion"),
-    "cogvideox": Family("video", "diffusion", _SCORES.format(38)),
-    "wan": Family("video", "diffusion", _SCORES.format(26)),
-    "hunyuan-video": Family("video", "diffusion", _SCORES.format(670)),
+    "cogvideox": Family("video", "diffusion", 38, 13),
+    "wan": Family("video", "diffusion", 26, 15),
+    "hunyuan-video": Family("video", "diffusion", 670, 41),
 }
 """What people run since; sizes of scores are those of the published sizes."""
 FAMILIES: Final = {**PAPER, **TODAY}

@@ -52,6 +52,11 @@ class StudyFolder:
         """Say whether nothing is to be done for a case any more."""
         return self.cases.get(name, {}).get("status") in SETTLED
 
+    def is_timed_too_rarely(self, name: str, repeats: int) -> bool:
+        """Say whether a case was recorded, with fewer repeats than are wanted."""
+        entry = self.cases.get(name, {})
+        return entry.get("status") == DONE and int(entry.get("repeats") or 0) < repeats
+
     def save(self) -> None:
         """Write the manifest whole.
 
@@ -98,7 +103,7 @@ def read_study(path: Path) -> StudyFolder:
 def open_study(path: Path, options: Mapping[str, Any]) -> StudyFolder:
     """Return the study of a folder: the one that was begun there, or a new one.
 
-    Models and sweeps may be added to a study; everything else is fixed when it begins.
+    Models, sweeps and experiments may be added to a study; everything else is fixed when it begins.
 
     Raises
     ------
@@ -110,8 +115,8 @@ def open_study(path: Path, options: Mapping[str, Any]) -> StudyFolder:
     if (path / STUDY).exists():
         study = read_study(path)
         _refuse_others(study, options)
-        for name in ("models", "sweeps"):
-            both = (*study.options[name], *options[name])
+        for name in ("models", "sweeps", "experiments"):
+            both = (*study.options.get(name, ()), *options[name])
             study.options[name] = list(dict.fromkeys(both))
         return study
     try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 KERNELS: Final = "kernels.parquet"
 ANALYSIS: Final = "analysis.json.gz"
+GRAPHS_FILE: Final = "graphs.json"
 KEPT_COLUMNS: Final = (
     "stream",
     "start_ns",

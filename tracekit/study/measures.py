@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from tracekit.attention_results import AxisCache
 from tracekit.study.families import FAMILIES
 from tracekit.study.plan import BASELINE, FLASH, MATH
 from tracekit.study.reading import ATTENTION, MeasuredCase, ratio_of
@@ -20,6 +19,7 @@ from tracekit.study_results import (
     StudyLikeness,
     StudyRun,
     TemporalAttention,
+    TimedAgain,
 )
 
 LANGUAGE: Final = "llama"
@@ -27,11 +27,14 @@ LANGUAGE: Final = "llama"
 _PREPARING: Final = ("text_encoder", "image_encoder", "vae_encode")
 _GRAPH: Final = "no_launch_gaps"
 _MOST_POINTS: Final = 400
+_SIZES: Final = ("frames", "size")
+"""Options that a plan may give beside a preset."""
 
 
 def model_cases(cases: Iterable[MeasuredCase]) -> tuple[MeasuredCase, ...]:
-    """Return the cases of models, without sweeps and without the check of the sampling."""
-    return tuple(case for case in cases if not case.entry["sweep"] and not case.entry["is_whole"])
+    """Return the cases of models, without sweeps, variants and the check of the sampling."""
+    others = ("sweep", "is_whole", "variant")
+    return tuple(case for case in cases if not any(case.entry.get(name) for name in others))
 
 
 def run_of(case: MeasuredCase) -> StudyRun:
@@ -45,7 +48,7 @@ def run_of(case: MeasuredCase) -> StudyRun:
         attention=entry["attention"],
         task=family.task,
         architecture=family.architecture,
-        preset=entry.get("preset"),
+        preset=_preset(entry),
         refused=refused[-1] if refused else None,
         parameters=entry.get("parameters"),
         sampled=case.sampled,
@@ -59,9 +62,16 @@ def run_of(case: MeasuredCase) -> StudyRun:
     )
 
 
+def _preset(entry: Mapping[str, Any]) -> str | None:
+    """Return the preset, and what the plan took smaller than that."""
+    smaller = [f"{name} {entry['options'][name]}" for name in _SIZES if name in entry["options"]]
+    return ", ".join([entry.get("preset") or "", *smaller]).strip(", ") or None
+
+
 def _kernel_spread(case: MeasuredCase) -> float | None:
     found = case.entry.get("kernel_ns") or {}
-    rich, light = found.get("rich"), found.get("light")
+    again = case.entry.get("timed_again") or {}
+    rich, light = found.get("rich"), found.get("light") or again.get("light_ns")
     return abs(rich / light - 1) if rich and light else None
 
 
@@ -210,15 +220,7 @@ def temporal(cases: Sequence[MeasuredCase]) -> Iterator[TemporalAttention]:
         whole = _temporal(case, None)
         if whole is None:
             continue
-        caches = _caches(case)
-        along, over = caches.get("temporal"), caches.get("spatial")
-        yield replace(
-            whole,
-            temporal_l1=None if along is None else along.l1_hit_rate,
-            spatial_l1=None if over is None else over.l1_hit_rate,
-            temporal_l2=None if along is None else along.l2_hit_rate,
-            spatial_l2=None if over is None else over.l2_hit_rate,
-        )
+        yield whole
         stages = dict.fromkeys(row.stage for row in case.rows if row.stage is not None)
         found = [one for stage in stages if (one := _temporal(case, stage)) is not None]
         yield from found if len(found) > 1 else ()
@@ -242,9 +244,18 @@ def _temporal(case: MeasuredCase, stage: str | None) -> TemporalAttention | None
     )
 
 
-def _caches(case: MeasuredCase) -> dict[str | None, AxisCache]:
-    cache = case.analysis.attention.cache
-    return {} if cache is None else {row.axis: row for row in cache.by_axis}
+def timed_again(entries: Iterable[Mapping[str, Any]]) -> tuple[TimedAgain, ...]:
+    """Return the cases whose times are of another sitting than their kernels, by day and hour."""
+    groups: dict[tuple[int, str | None], list[str]] = {}
+    for entry in entries:
+        again = entry.get("timed_again") or {}
+        if again and again.get("error") is None:
+            created = again.get("created")
+            hour = None if created is None else str(created)[:13]
+            groups.setdefault((int(entry["repeats"]), hour), []).append(entry["name"])
+    return tuple(
+        TimedAgain(tuple(names), repeats, when) for (repeats, when), names in groups.items()
+    )
 
 
 def idle(cases: Sequence[MeasuredCase]) -> Iterator[StudyIdle]:

@@ -8,10 +8,11 @@ so is checked on one model, which is timed with all of its steps as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from tracekit.errors import UsageError
+from tracekit.study.experiments import experiment_cases
 from tracekit.study.families import FAMILIES
 
 Scale = Literal["full", "quick", "tiny"]
@@ -29,7 +30,9 @@ class Case:
     `options` are fields of the collectors' `ModelOptions`. `repeats` is how often the work is timed
     after `warm_up` runs, `light` whether the light pass is recorded as well. A point of a sweep has
     its name, what varies (a field of the options) and the value. `is_whole` has all steps timed,
-    and some of them recorded. `left_out` says why it is not run at all.
+    and some of them recorded. `left_out` says why it is not run at all. A `variant` has `settings`
+    of PyTorch, a `dtype` of its own, or its repeated blocks compiled (see `experiments`); of what
+    `is_graphed` only calls are timed.
     """
 
     name: str
@@ -44,6 +47,11 @@ class Case:
     value: int | None = None
     is_whole: bool = False
     left_out: str | None = None
+    variant: str | None = None
+    settings: tuple[str, ...] = ()
+    dtype: str | None = None
+    compiles: bool = False
+    is_graphed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ SWEEPS: Final[dict[str, Sweep]] = {
         {
             "full": (4, 8, 16, 24, 32, 48, 64, 96, 128),
             "quick": (4, 8, 16, 32, 64, 128),
-            "tiny": (2, 4, 8),
+            "tiny": (2, 3, 4),
         },
         {"preset": "base", "trace_steps": 1},
     ),
@@ -138,39 +146,63 @@ _TRACE_STEPS: Final[dict[Scale, dict[str, int]]] = {
         "imagen": 2,
         "muse": 3,
         "prod-image": 3,
+        "stable-video-diffusion": 1,
+        "cogvideox": 1,
+        "wan": 1,
+        "hunyuan-video": 1,
     },
     "tiny": {"llama": 2, "parti": 2, "pixart": 2},
 }
 _OTHER_STEPS: Final[dict[Scale, int]] = {"full": 4, "quick": 2, "tiny": 1}
-_SLOW: Final = {
-    "make-a-video": 3,
-    "stable-video-diffusion": 3,
-    "cogvideox": 3,
-    "wan": 3,
-    "hunyuan-video": 1,
+_SLOW: Final = ("make-a-video", "stable-video-diffusion", "cogvideox", "wan", "hunyuan-video")
+"""Models a sampled run of which takes seconds on an H100; they are run no more than must be."""
+_SMALLER: Final[dict[Scale, dict[str, dict[str, int]]]] = {
+    "full": {},
+    "quick": {"hunyuan-video": {"frames": 33}},
+    "tiny": {},
 }
-"""Models a sampled run of which takes seconds on an H100, and how often it is timed then."""
+"""Models that a plan takes smaller than published: of 129 frames one run takes 43 s on an H100."""
+LEAST_REPEATS: Final = 5
 _REPEATS: Final[dict[Scale, int]] = {"full": 9, "quick": 7, "tiny": 1}
-_WHOLE_REPEATS: Final[dict[Scale, int]] = {"full": 7, "quick": 5, "tiny": 1}
-_POINT_REPEATS: Final[dict[Scale, int]] = {"full": 5, "quick": 3, "tiny": 1}
+_WHOLE_REPEATS: Final[dict[Scale, int]] = {"full": 7, "quick": LEAST_REPEATS, "tiny": 1}
+_POINT_REPEATS: Final[dict[Scale, int]] = {"full": 5, "quick": LEAST_REPEATS, "tiny": 1}
 _CHECKED: Final = "stable-diffusion"
 """The model that is timed with all of its steps as well, and with PyTorch's math backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The cases of models, and those of sweeps."""
+    """The cases of models, those of sweeps, and those of experiments.
+
+    `repeats` is how often each is timed at least, null as the scale says; `memory_bytes` is the
+    memory of the GPU, null where that is not known.
+    """
 
     scale: Scale
     models: tuple[str, ...]
     sweeps: tuple[str, ...]
+    experiments: tuple[str, ...] = ()
+    repeats: int | None = None
+    memory_bytes: int | None = None
 
     def cases(self) -> tuple[Case, ...]:
         """Return everything that is recorded, those of one model one after the other."""
-        found = [case for model in self.models for case in _of_model(model, self.scale)]
+        found = [case for model in self.models for case in self._of_model(model)]
         for name in self.sweeps:
             found += _of_sweep(name, self.scale)
-        return tuple(found)
+        found += experiment_cases(self.experiments, self.models, self.scale)
+        least = self.repeats or 0
+        return tuple(replace(case, repeats=max(case.repeats, least)) for case in found)
+
+    def _of_model(self, model: str) -> Iterator[Case]:
+        scale = self.scale
+        yield _case(model, FLASH, scale)
+        if model == _CHECKED:
+            # Directly after: the modules are the same.
+            yield _case(model, MATH, scale)
+            yield _whole(model, scale)
+        reason = FAMILIES[model].why_not_eager(self.memory_bytes)
+        yield _case(model, BASELINE, scale, left_out=None if scale == "tiny" else reason)
 
 
 def sweeps_of(models: Iterable[str]) -> tuple[str, ...]:
@@ -198,16 +230,6 @@ def chosen_sweeps(names: Iterable[str], models: Iterable[str]) -> tuple[str, ...
     return tuple(name for name in SWEEPS if name in asked)
 
 
-def _of_model(model: str, scale: Scale) -> Iterator[Case]:
-    reason = FAMILIES[model].why_not_eager
-    yield _case(model, FLASH, scale)
-    if model == _CHECKED:
-        # Directly after: the modules are the same.
-        yield _case(model, MATH, scale)
-        yield _whole(model, scale)
-    yield _case(model, BASELINE, scale, left_out=None if scale == "tiny" else reason)
-
-
 def _case(model: str, attention: str, scale: Scale, *, left_out: str | None = None) -> Case:
     steps = _TRACE_STEPS[scale].get(model, _OTHER_STEPS[scale])
     is_slow = model in _SLOW and scale != "tiny"
@@ -215,10 +237,10 @@ def _case(model: str, attention: str, scale: Scale, *, left_out: str | None = No
         name=f"{model}.{attention}",
         model=model,
         attention=attention,
-        options={"trace_steps": steps},
-        repeats=min(_REPEATS[scale], _SLOW[model]) if is_slow else _REPEATS[scale],
+        options={"trace_steps": steps, **_SMALLER[scale].get(model, {})},
+        repeats=LEAST_REPEATS if is_slow else _REPEATS[scale],
         warm_up=1 if is_slow or scale == "tiny" else 2,
-        light=scale != "quick",
+        light=not is_slow or scale == "full",
         left_out=left_out,
     )
 

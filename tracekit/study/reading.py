@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tracekit.errors import TraceFormatError
 from tracekit.runfolder import TIMING
+from tracekit.spread_results import Ratio, Spread
 from tracekit.study.folder import DONE, StudyFolder
 from tracekit.study.kept import KeptRun, read_kept
-from tracekit.study_results import Ratio, Sampling, Spread
+from tracekit.study_results import Sampling
 
 if TYPE_CHECKING:
     from tracekit.results import Analysis
@@ -129,7 +130,7 @@ def read_cases(study: StudyFolder) -> tuple[MeasuredCase, ...]:
     return tuple(
         MeasuredCase(entry, _timing(study, entry), read_kept(study.path / entry["folder"]))
         for entry in study.cases.values()
-        if entry["status"] == DONE
+        if entry["status"] == DONE and not entry.get("is_graphed")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from tracekit.study import claims, measures, sweeping
+from tracekit.study import causes, claims, counted, measures, sweeping
 from tracekit.study.families import PAPER
 from tracekit.study.folder import DONE, read_study
 from tracekit.study.reading import read_cases
@@ -27,7 +27,10 @@ def study_report(path: Path) -> StudyReport:
     environment = study.environment or {}
     devices = environment.get("devices") or [{}]
     found = tuple(sweeping.sweeps(cases))
-    runs = tuple(measures.run_of(case) for case in measures.model_cases(cases))
+    models = measures.model_cases(cases)
+    runs = tuple(measures.run_of(case) for case in models)
+    paper = [case for case in models if case.entry["model"] in PAPER]
+    graphed = tuple(causes.graphed(study))
     report = StudyReport(
         schema=STUDY_SCHEMA,
         scale=scale,
@@ -50,6 +53,13 @@ def study_report(path: Path) -> StudyReport:
         sweeps=found,
         memory=sweeping.memory(found, dtype, tiny=scale == "tiny"),
         idle=tuple(measures.idle(cases)),
+        stages=tuple(causes.stages(models)),
+        variants=tuple(causes.variants(cases)),
+        projections=tuple(causes.projections(paper, devices[0].get("name"), dtype)),
+        graphed=graphed,
+        graph_speedups=tuple(causes.graph_speedups(graphed, models)),
+        caches=tuple(counted.caches(cases)),
+        timed_again=measures.timed_again(study.cases.values()),
     )
     return replace(report, verdicts=judge(report))
 
@@ -64,14 +74,18 @@ def judge(report: StudyReport) -> tuple[Verdict, ...]:
         if (family.task, family.architecture) == ("image", "diffusion")
     ]
     return (
-        claims.convolution_share(runs),
-        claims.linear_share(runs),
-        claims.diffusion_gain([one for one in report.speedups if one.model in PAPER]),
+        claims.convolution_share(runs, report.variants, report.projections),
+        claims.linear_share(runs, report.variants, report.projections),
+        claims.diffusion_gain(
+            [one for one in report.speedups if one.model in PAPER], report.graph_speedups
+        ),
         claims.phases([one for one in report.likeness if one.model in PAPER]),
         claims.length_variation(report.lengths, diffusion),
         claims.image_scaling(sweeps.get("image-size")),
         claims.temporal_attention(
-            [one for one in report.temporal if one.model in PAPER], sweeps.get("frames")
+            [one for one in report.temporal if one.model in PAPER],
+            sweeps.get("frames"),
+            [one for one in report.caches if one.model in PAPER],
         ),
         claims.memory_growth(report.memory),
     )

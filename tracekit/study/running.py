@@ -40,6 +40,10 @@ class Recorder(Protocol):
         """Record a case into a folder, and return what the manifest says of it."""
         ...
 
+    def time_again(self, case: Case, folder: Path, listener: Listener) -> dict[str, Any]:
+        """Take the times of a case that is recorded anew, and return what the manifest says."""
+        ...
+
     def release(self) -> None:
         """Give back what the last case held."""
         ...
@@ -62,6 +66,8 @@ class StudyOptions:
     """What a study measures and how.
 
     `sweeps` null is those of the models. `minutes` is how long cases are begun, null without end.
+    `repeats` is how often each is timed at least, null as the scale says; what is done with fewer
+    is timed again.
     """
 
     models: tuple[str, ...] = tuple(PAPER)
@@ -71,6 +77,8 @@ class StudyOptions:
     dtype: str = "bfloat16"
     seed: int = 0
     minutes: float | None = None
+    experiments: tuple[str, ...] = ()
+    repeats: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +112,25 @@ def run_study(
     refuse_other_machine(study, environment)
     study.environment = study.environment or environment
     study.save()
-    cases = Plan(options.scale, options.models, sweeps).cases()
+    cases = Plan(
+        options.scale,
+        options.models,
+        sweeps,
+        options.experiments,
+        options.repeats,
+        (environment.get("devices") or [{}])[0].get("memory_bytes"),
+    ).cases()
     for number, case in enumerate(cases, 1):
-        if study.is_settled(case.name):
+        is_settled = study.is_settled(case.name)
+        if is_settled and not study.is_timed_too_rarely(case.name, case.repeats):
             continue
         if options.minutes is not None and time.monotonic() - started > 60 * options.minutes:
             break
-        entry = _one(study, case, recorder, listener.begin_case(case.name, number, len(cases)))
-        listener.end_case(entry)
+        told = listener.begin_case(case.name, number, len(cases))
+        # Experiments are of one sitting: those are recorded anew.
+        is_timed = case.variant is None and not case.is_graphed
+        one = _again if is_settled and is_timed else _one
+        listener.end_case(one(study, case, recorder, told))
     recorder.release()
     return _summary(study, cases, time.monotonic() - started)
 
@@ -120,6 +139,7 @@ def _fixed(options: StudyOptions, sweeps: tuple[str, ...]) -> dict[str, Any]:
     return {
         "models": list(options.models),
         "sweeps": list(sweeps),
+        "experiments": list(options.experiments),
         "scale": options.scale,
         "device": options.device,
         "dtype": options.dtype,
@@ -155,6 +175,22 @@ def _one(study: StudyFolder, case: Case, recorder: Recorder, listener: Listener)
     return _settle(study, entry | found | {"took_s": round(time.monotonic() - started, 1)})
 
 
+def _again(
+    study: StudyFolder, case: Case, recorder: Recorder, listener: Listener
+) -> dict[str, Any]:
+    """Time a case again that was timed too rarely; where that fails its first times stay."""
+    entry = study.cases[case.name]
+    started = time.monotonic()
+    try:
+        facts = recorder.time_again(case, study.runs(case.name), listener)
+    except TracekitError as error:
+        found: dict[str, Any] = {"timed_again": {"error": without_place(_line(error))}}
+    else:
+        took_s = round(time.monotonic() - started, 1)
+        found = {"repeats": case.repeats, "timed_again": {**facts, "error": None, "took_s": took_s}}
+    return _settle(study, entry | found)
+
+
 def _smaller_that_did_not_fit(study: StudyFolder, case: Case) -> str | None:
     """Return the point of the same sweep that is smaller and did not fit, null where none is."""
     for other in study.cases.values():
@@ -183,6 +219,10 @@ def _entry(case: Case) -> dict[str, Any]:
         "sweep": case.sweep,
         "variable": case.variable,
         "value": case.value,
+        "variant": case.variant,
+        "settings": list(case.settings),
+        "dtype": case.dtype,
+        "is_graphed": case.is_graphed,
         "folder": f"runs/{case.name}",
     }
 
