@@ -1,16 +1,18 @@
 """Trains the network of `tracekit.classifying.sequence_model` and judges it on models left out.
 
-    python -m corpus.train_sequence_model TRACE_OR_FOLDER… [--judge] [-o FILE]
+    python -m corpus.train_sequence_model TRACE_OR_FOLDER… [--judge] [--folds N] [-o FILE]
 
 Every rich trace below the folders is classified by its labels, ops and modules; the network learns
 to tell the same from the kernels alone. Traces whose folder is called `MODEL.MODE` are of one
 model, and `--judge` trains once for each model without its traces, prints what it gets right of
-their kernel time, and sets the temperature by what it was not trained on.
+their kernel time, and sets the temperature by what it was not trained on. `--folds N` does so with
+N networks, each trained without an N-th of the models.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections import defaultdict
@@ -30,7 +32,8 @@ from tracekit.classifying.kernel_sequences import KernelSequences, kernel_sequen
 from tracekit.classifying.sequence_model import CLASSES, FILE, REACH
 from tracekit.trace import ACTIVITY_KINDS
 
-EMBEDDING, HIDDEN, BATCH = 24, 96, 512
+EMBEDDING, HIDDEN, BATCH = 24, 256, 512
+DROPOUT: Final = 0.6
 WIDTH: Final = 2 * REACH + 1
 _TARGET: Final = Path(tracekit.__file__).parent / "classifying" / FILE
 
@@ -128,6 +131,7 @@ class Network(torch.nn.Module):
         super().__init__()
         self.embedding = torch.nn.Linear(size, EMBEDDING)
         self.hidden = torch.nn.Linear(WIDTH * EMBEDDING, HIDDEN)
+        self.dropout = torch.nn.Dropout(DROPOUT)
         self.output = torch.nn.Linear(HIDDEN, len(CLASSES))
 
     def forward(
@@ -136,7 +140,7 @@ class Network(torch.nn.Module):
         """Return the scores of windows `(batch, WIDTH)` of rows of a table of features."""
         embedded = torch.relu(self.embedding(table))
         seen = torch.nn.functional.embedding(windows, embedded) * is_seen[..., None]
-        return self.output(torch.relu(self.hidden(seen.flatten(1))))
+        return self.output(self.dropout(torch.relu(self.hidden(seen.flatten(1)))))
 
 
 def train(data: Sequence[Example], epochs: int, device: str, seed: int = 0) -> Network:
@@ -197,8 +201,9 @@ def scores_of(network: Network, example: Example) -> Any:
 def judge(data: Sequence[Example], options: argparse.Namespace, only: Sequence[str]) -> float:
     """Print what networks that never saw a model get right of it; return the temperature."""
     by_model: dict[str, list[Example]] = defaultdict(list)
+    part_of = _parts(data, options.folds)
     for example in data:
-        by_model[example.model].append(example)
+        by_model[part_of[example.model]].append(example)
     held, results = [], []
     ends = time.monotonic() + options.seconds
     for model, own in by_model.items():
@@ -207,7 +212,7 @@ def judge(data: Sequence[Example], options: argparse.Namespace, only: Sequence[s
         if time.monotonic() > ends:
             print(f"out of time: {model} and what follows are not judged")
             break
-        others = [example for example in data if example.model != model]
+        others = [example for example in data if part_of[example.model] != model]
         network = train(others, options.epochs, options.device)
         for example in own:
             scores = scores_of(network, example)
@@ -229,6 +234,15 @@ def judge(data: Sequence[Example], options: argparse.Namespace, only: Sequence[s
     return _temperature(held)
 
 
+def _parts(data: Sequence[Example], folds: int) -> dict[str, str]:
+    """Return for each model which are left out with it: itself alone, or an N-th of all."""
+    models = sorted({example.model for example in data})
+    if not folds:
+        return {model: model for model in models}
+    random.Random(5).shuffle(models)  # noqa: S311 - no secret
+    return {model: f"part {at % folds}" for at, model in enumerate(models)}
+
+
 def _temperature(held: Sequence[tuple[Any, Any, Any]]) -> float:
     def loss(temperature: float) -> float:
         return sum(
@@ -238,7 +252,7 @@ def _temperature(held: Sequence[tuple[Any, Any, Any]]) -> float:
             for s, c, w in held
         )
 
-    return float(min(np.arange(0.6, 4, 0.1), key=loss))
+    return float(min(np.arange(0.4, 4, 0.1), key=loss))
 
 
 def main() -> None:
@@ -247,10 +261,11 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--only", default="")
+    parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for judging")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--temperature", type=float, default=1.5)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("-o", "--output", type=Path, default=_TARGET)
     options = parser.parse_args()
     data = list(examples(options.paths))

@@ -152,6 +152,19 @@ def test_sines_are_repeated_for_both_halves(tmp_path: Path) -> None:
     assert categories(program, tmp_path) == [*["elementwise"] * 5, "memory"]
 
 
+def test_sines_may_be_repeated_before_both_products(tmp_path: Path) -> None:
+    """GPT-J and CodeGen scale a half by its cosine first, then turn the other."""
+    program = Program()
+    for _ in range(2):
+        program.op("aten::repeat_interleave", COPY, [[1, 512, 1, 32], [], [], []])
+    program.op("aten::mul", POINT, [[1, 512, 32, 64], [1, 512, 1, 64]])
+    program.op("aten::neg", POINT, [[1, 512, 32, 32]])
+    program.op("aten::stack", CAT, [[[1, 512, 32, 32], [1, 512, 32, 32]], []])
+    program.op("aten::mul", POINT, [[1, 512, 32, 64], [1, 512, 1, 64]])
+    program.op("aten::repeat_interleave", COPY, [[1, 512, 1, 32], [], [], []])
+    assert categories(program, tmp_path) == [*["elementwise"] * 6, "memory"]
+
+
 def test_a_vector_that_scales_and_shifts_is_a_modulation(tmp_path: Path) -> None:
     """One is added to what a time embedding scales by; a norm has its weight made before it."""
     program = Program()

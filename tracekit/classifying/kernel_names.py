@@ -150,7 +150,8 @@ _CONV = (
         CONV,
         0.95,
         "implicit-GEMM convolution",
-        r"implicit_?gemm (?:implicit|precomputed|explicit)_convolve convolve_ igemm_(?:fwd|bwd|wrw)",
+        r"implicit_?gemm (?:implicit|precomputed|explicit)_convolve convolve_"
+        r" igemm_(?:fwd|bwd|wrw)",
     ),
     _line(CONV, 0.95, "convolution pass of cuDNN or CUTLASS", r"fprop dgrad wgrad scudnn"),
     _line(CONV, 0.95, "Winograd or FFT convolution", r"winograd fft2d_[cr]2[cr] cudnn.{0,20}fft"),
@@ -173,7 +174,8 @@ _CONV = (
         0.85,
         "layout change or set-up that a convolution library issues",
         r"nchw_?(?:to|2)_?nhwc nhwc_?(?:to|2)_?nchw nchw2cnhw cnhw2nchw"
-        r" tensortransformgeneric im(?:2d)?2_?col col2_?im vol2col col2vol compute[a-z]{0,20}offsets cask_",
+        r" tensortransformgeneric im(?:2d)?2_?col col2_?im vol2col col2vol"
+        r" compute[a-z]{0,20}offsets cask_",
     ),
     _line(CONV, 0.8, "GEMM or helper of cuDNN, which serves convolutions", r"cudnn"),
     _line(ATTENTION, 0.7, "kernel named after attention", r"attention (?<![a-z])attn"),

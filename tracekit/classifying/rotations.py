@@ -107,7 +107,9 @@ def _turn(ops: IssuedOps, at: int, shapes: OpIndex) -> Iterator[tuple[int, int, 
     """Return the spans that serve the rotation around a join of halves."""
     last = _end_of_join(ops, at)
     yield ops.thread, ops.rows[at], ops.rows[last]
-    lookup = first = _negation(ops, at)
+    negation = _negation(ops, at)
+    # The half that the cosine scales may come first.
+    lookup = first = negation - (ops.names[max(negation - 1, 0)] == "mul")
     while lookup - first < _SINE_AND_COSINE and first and ops.names[first - 1] in _TABLES:
         first -= 1
     if first < lookup:
