@@ -170,3 +170,16 @@ def test_what_serves_attention_needs_some_near(
     if near is not None:
         b.kernel(near, 50, 50)
     assert categories(b, tmp_path)[0][0] == category
+
+
+@pytest.mark.parametrize(("linear", "expected"), [(0.25, "linear"), (0.15, "other")])
+def test_a_product_by_name_stays_one_where_the_network_spreads_out(
+    linear: float, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(linear=linear, norm=0.3)
+    monkeypatch.setattr("tracekit.classifying.by_sequence.sequence_model", lambda: network)
+    b = TraceBuilder()
+    b.kernel("Cijk_Alik_Bljk_BBS_BH_Bias_HA_S_SAV_UserArgs_MT16x32x512", 0, 50)
+    row = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pylist()[0]
+    assert row["category"] == expected
+    assert row["confidence"] == (linear if expected == "linear" else 0.3)

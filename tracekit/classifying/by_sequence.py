@@ -39,6 +39,12 @@ _LEAST: Final = 0.35
 _LEAST_UNKNOWN: Final = 0.8
 """The same for names that say nothing at all."""
 
+_TELLING: Final = 0.7
+"""From here on a name says what most such kernels serve: a GEMM a linear layer."""
+
+_LEAST_NAMED: Final = 0.2
+"""What the network must leave to the category of a telling name, where it knows no better."""
+
 _CLEAR: Final = 0.8
 """Share of attention's probability from which on its axis is told by the kernels around."""
 
@@ -84,7 +90,12 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     stays = certain & (code != CODE_OF[TEMPORAL_ATTENTION])
     code = np.where(stays, named, code)
     probability = np.where(stays, decided.confidence[rows], probability)
-    unsure &= ~stays
+    # Among kernels that it never saw the network spreads out; a GEMM by name is still one.
+    by_name = found[np.arange(len(rows)), named]
+    keeps = unsure & (decided.confidence[rows] >= _TELLING) & (by_name >= _LEAST_NAMED)
+    code = np.where(keeps, named, code)
+    probability = np.where(keeps, by_name, probability)
+    unsure &= ~(stays | keeps)
     agrees = (code == named) & ~unsure
     first, which = distinct_rows(
         (decided.reason[rows], code, agrees.astype(np.int64), unsure.astype(np.int64))
