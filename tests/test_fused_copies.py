@@ -241,3 +241,19 @@ def test_dimensions_before_the_tokens_may_be_frames_or_heads(tmp_path: Path) -> 
     axes = table.to_arrow().to_pydict()["attention_axis"]
     assert axes == [None, "spatial", "temporal"] * 2
     assert table.calls.sequences.tolist() == [240, 3072] * 2
+
+
+def test_networks_of_position_biases_keep_their_activations(tmp_path: Path) -> None:
+    """Swin v2 makes biases between its products, from the offsets of a window."""
+    program = Program()
+    program.op("aten::bmm", GEMM, [[16, 64, 40], [16, 40, 64]])
+    program.op("aten::linear", GEMM, [[225, 2], [512, 2], [512]])
+    program.op("aten::relu", POINT, [[225, 512]])
+    program.op("aten::linear", GEMM, [[225, 512], [8, 512]])
+    program.op("aten::add", POINT, [[2, 8, 64, 64], [1, 8, 64, 64], []])
+    program.op("aten::softmax", SOFTMAX, [[2, 8, 64, 64], [], []])
+    program.op("aten::bmm", GEMM, [[16, 64, 64], [16, 64, 40]])
+    [categories] = program.columns(tmp_path, "category")
+    assert categories == [
+        "attention", "linear", "elementwise", "linear", *["attention"] * 3
+    ]  # fmt: skip

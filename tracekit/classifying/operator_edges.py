@@ -33,6 +33,7 @@ from tracekit.trace import NULL, BoolArray, IntArray
 
 _WINDOW: Final = 32
 _AFTER: Final = 4
+_ACTIVATIONS: Final = frozenset({"silu", "gelu", "relu", "leaky_relu", "tanh", "sigmoid", "mish"})
 _FLOAT32: Final = ("6",)
 """PyTorch's number of the type, in `aten::to` (c10/core/ScalarType.h)."""
 
@@ -82,8 +83,21 @@ def with_edges(
         op_call[issued.top[[last + 1 + at for at in edges.after]]] = call
         if batch[call] == NULL and edges.heads is not None:
             batch[call], heads[call] = edges.heads
+    op_call[issued.top[_in_bias_networks(issued, steps)]] = NULL
     spread = _spread(linked, calls, issued, op_call)
     return replace(calls, call=spread, batch=batch, heads=heads)
+
+
+def _in_bias_networks(issued: _Issued, steps: list[Step]) -> IntArray:
+    """Return the places of activations right before a layer.
+
+    Networks that make position biases stand between the products of an operator (Swin v2: Liu et
+    al., arXiv 2111.09883, equation 4); no operator has a layer inside.
+    """
+    is_active = np.array([step.name in _ACTIVATIONS for step in steps], np.bool_)
+    is_layer = np.array([step.is_layer for step in steps], np.bool_)
+    found = is_active[issued.code[:-1]] & is_layer[issued.code[1:]]
+    return np.flatnonzero(found & (issued.begin[:-1] == issued.begin[1:]))
 
 
 def _outside(labels: IntArray) -> int:
@@ -201,4 +215,4 @@ def _spread(linked: Linked, calls: AttentionCalls, issued: _Issued, op_call: Int
     """Give the calls of ops to the activities that serve them, forward and backward."""
     served = np.where(linked.forward_op >= 0, issued.outermost[linked.forward_op], -1)
     found = np.where(served >= 0, op_call[served], -1)
-    return np.where(calls.call >= 0, calls.call, found)
+    return np.where((calls.call >= 0) & (found != NULL), calls.call, np.maximum(found, -1))
