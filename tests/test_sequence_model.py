@@ -183,3 +183,21 @@ def test_a_product_by_name_stays_one_where_the_network_spreads_out(
     row = tracekit.kernels(b.write(tmp_path / "t.json")).to_arrow().to_pylist()[0]
     assert row["category"] == expected
     assert row["confidence"] == (linear if expected == "linear" else 0.3)
+
+
+@pytest.mark.parametrize(
+    ("sure", "expected"), [(0.6, ["attention", "linear"]), (0.9, ["linear", "linear"])]
+)
+def test_products_around_a_softmax_are_attention_unless_something_else_is_sure(
+    sure: float, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(linear=sure)
+    monkeypatch.setattr("tracekit.classifying.by_sequence.sequence_model", lambda: network)
+    b = TraceBuilder()
+    copy = "void at::native::elementwise_kernel<128, 4, direct_copy_kernel_cuda>"
+    names = ["sgemm_nn", copy, "softmax_warp_forward", copy, "sgemm_nt", copy, "sgemm_tn"]
+    for at, name in enumerate(names):
+        b.kernel(name, 100 * at, 50)
+    found = [category for category, _ in categories(b, tmp_path)]
+    assert [found[0], found[-1]] == expected
+    assert found[4] == expected[0]
