@@ -321,7 +321,7 @@ def _put_together_in_one(
     """
     batch, heads, size = (int(of[row]) for of in (calls.batch, calls.heads, calls.head_size))
     width, keys = heads * size, int(calls.key_length[row])
-    if NULL in (batch, heads, size) or not any(
+    if min(batch, width) < 1 or NULL in (heads, size) or not any(
         prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors
     ):
         return None
