@@ -8,11 +8,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from builders import TraceBuilder
 from programs import COPY, FLASH, GEMM, POINT, SOFTMAX, Program
 from test_attention_traits import convolve
 
 import tracekit
+from builders import TraceBuilder
 from tracekit.classifying.op_index import OpIndex
 from tracekit.linking.link import link
 

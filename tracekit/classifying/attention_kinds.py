@@ -321,8 +321,10 @@ def _put_together_in_one(
     """
     batch, heads, size = (int(of[row]) for of in (calls.batch, calls.heads, calls.head_size))
     width, keys = heads * size, int(calls.key_length[row])
-    if min(batch, width) < 1 or NULL in (heads, size) or not any(
-        prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors
+    if (
+        min(batch, width) < 1
+        or NULL in (heads, size)
+        or not any(prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors)
     ):
         return None
     counts = [
