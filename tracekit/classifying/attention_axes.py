@@ -118,7 +118,7 @@ def _by_convolutions(
             found.append(_SEQUENCE)
             continue
         since_ns = int(linked.trace.ops.start_ns[layer])
-        has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
+        has_lookup = thread in lookups and lookups[thread].has_between(since_ns, start_ns)
         found.append(_axis_of(calls, row, layers.of[layer], has_lookup=has_lookup))
     return found
 
