@@ -16,6 +16,7 @@ from tracekit.errors import HostError, InputError, OutOfMemoryError, UsageError
 from tracekit.study.experiments import AS_STUDIED, OF_MODEL, experiment_cases
 from tracekit.study.families import FAMILIES, PAPER, chosen_models
 from tracekit.study.folder import read_study
+from tracekit.study.measures import timed_again
 from tracekit.study.plan import SWEEPS, Plan, chosen_sweeps
 from tracekit.study.running import StudyOptions, StudySummary, run_study
 
@@ -121,6 +122,16 @@ def test_what_was_timed_too_rarely_is_timed_again(tmp_path: Path) -> None:
     last = FakeRecorder()
     study(tmp_path, last, experiments=("variants",), repeats=5)
     assert (last.timed, last.seen) == ([("batch.flash.2", 5)], [])
+
+
+def test_times_of_another_sitting_stay_known_where_timing_once_more_fails(tmp_path: Path) -> None:
+    study(tmp_path, FakeRecorder())
+    study(tmp_path, FakeRecorder(), repeats=5)
+    study(tmp_path, FakeRecorder({"batch.flash.2": HostError("busy")}), repeats=7)
+    entry = read_study(tmp_path).cases["batch.flash.2"]
+    assert entry["repeats"] == 5
+    assert (entry["timed_again"]["created"], entry["timed_again"]["error"]) == ("now", "busy")
+    assert [one.repeats for one in timed_again([entry])] == [5]
 
 
 def test_experiments_are_of_the_models_that_are_studied(tmp_path: Path) -> None:

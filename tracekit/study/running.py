@@ -184,7 +184,9 @@ def _again(
     try:
         facts = recorder.time_again(case, study.runs(case.name), listener)
     except TracekitError as error:
-        found: dict[str, Any] = {"timed_again": {"error": without_place(_line(error))}}
+        # Where an earlier sitting was timed again, its times are still those in the folder.
+        earlier = entry.get("timed_again") or {}
+        found: dict[str, Any] = {"timed_again": {**earlier, "error": without_place(_line(error))}}
     else:
         took_s = round(time.monotonic() - started, 1)
         found = {"repeats": case.repeats, "timed_again": {**facts, "error": None, "took_s": took_s}}
