@@ -25,7 +25,7 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
 from tracekit.classifying.reduced_tokens import ReducedTokens
 from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fuses, is_triton_name
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -241,7 +241,7 @@ def _by_fused_turns(
         before = beside.before(start_ns, _TURN_STEPS) if beside is not None else []
         turned = next(
             (
-                not _TURNS.isdisjoint(fused_operations(linked.trace.text(name) or ""))
+                fuses(linked.trace.text(name) or "", _TURNS)
                 for one in reversed(before)
                 if _writes_sequences(shapes.tensors(one), length)
                 for name in (int(linked.trace.ops.name[one]),)

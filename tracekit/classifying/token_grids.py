@@ -28,7 +28,7 @@ from tracekit.classifying.patch_layouts import (
     frames_of_patches,
     layout_of,
 )
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fuses
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
@@ -39,7 +39,7 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 )
 _CROSS: Final = KINDS.index("cross")
 _LOOKUPS: Final = frozenset({"embedding"})
-_COPY: Final = "clone"
+_COPIES: Final = frozenset({"clone"})
 _LEAST_GROWTH: Final = 4
 """A decoder ends with so many times the positions that it began with, at least."""
 
@@ -80,7 +80,9 @@ class TokenGrids:
     ) -> None:
         self._linked, self._index, self._calls, self._layers = linked, index, calls, layers
         self._start_ns = linked.trace.ops.start_ns
-        fused = outermost_rows(linked, index.named(_fuses_copy) & linked.op_is_forward)
+        # These lay out the last tensor that they were given.
+        is_fused = index.named(lambda name: fuses(name, _COPIES))
+        fused = outermost_rows(linked, is_fused & linked.op_is_forward)
         copies = np.union1d(named_tops(linked, index, LAYING_OUT), fused)
         columns = linked.trace.ops.name[copies], linked.trace.ops.input_dims[copies]
         first, group = distinct_rows(tuple(column.astype(np.int64) for column in columns))
@@ -326,11 +328,6 @@ class TokenGrids:
                 if is_lower or (since_ns is not None and calls.start_ns[these[0]] > since_ns):
                     axis[these] = _SPATIAL
                     told.setdefault(length, int(calls.start_ns[these[0]]))
-
-
-def _fuses_copy(name: str) -> bool:
-    """Say whether Inductor fused a copy, in the layout of the last tensor that it was given."""
-    return is_triton_name(name) and _COPY in fused_operations(name)
 
 
 def copy_to_recomputed(calls: AttentionCalls, rows: IntArray, axis: SmallArray) -> None:

@@ -67,6 +67,11 @@ def is_triton_template(name: str) -> bool:
     return kind == "tem" or is_unnamed
 
 
+def fuses(name: str, operations: frozenset[str]) -> bool:
+    """Say whether Inductor gave this name, and lists one of these operations in it."""
+    return is_triton_name(name) and not operations.isdisjoint(fused_operations(name))
+
+
 @lru_cache(maxsize=1 << 16)
 def fused_operations(name: str) -> tuple[str, ...]:
     """Return the operations that an Inductor kernel name lists, in its order.
