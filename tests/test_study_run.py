@@ -134,6 +134,30 @@ def test_times_of_another_sitting_stay_known_where_timing_once_more_fails(tmp_pa
     assert [one.repeats for one in timed_again([entry])] == [5]
 
 
+@pytest.mark.parametrize("error", [HostError("busy"), KeyboardInterrupt()])
+def test_what_was_recorded_stays_where_recording_it_again_fails(
+    tmp_path: Path, error: BaseException
+) -> None:
+    study(tmp_path, FakeRecorder(), experiments=("variants",))
+    name = next(one for one in read_study(tmp_path).cases if one.startswith("variant."))
+    kept = read_study(tmp_path).runs(name) / "kept"
+    kept.write_text("")
+    failing = FakeRecorder({name: error})
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path, failing, experiments=("variants",), repeats=5)
+    else:
+        study(tmp_path, failing, experiments=("variants",), repeats=5)
+        entry = read_study(tmp_path).cases[name]
+        assert (entry["status"], entry["repeats"]) == ("done", 1)
+        assert case_line(entry) == f"not timed again: {name}: busy"
+    assert kept.exists()
+    assert not kept.parent.with_name(f"{name}.before").exists()
+    study(tmp_path, FakeRecorder(), experiments=("variants",), repeats=5)
+    assert read_study(tmp_path).cases[name]["repeats"] == 5
+    assert not kept.exists()
+
+
 def test_experiments_are_of_the_models_that_are_studied(tmp_path: Path) -> None:
     recorder = FakeRecorder()
     study(tmp_path, recorder, sweeps=(), scale="quick", experiments=("variants", "graphs"))
