@@ -151,7 +151,9 @@ class Facts:
     def graphs_give(self, model: str, attention: str = FLASH) -> str:
         """Return how many times as fast steps are as CUDA graphs."""
         one = self.graphed(model, attention)
-        return _times(one.launched_ns.median / one.graph_ns.median if one.graph_ns else None)
+        if one.launched_ns is None or one.graph_ns is None:
+            return _times(None)
+        return _times(one.launched_ns.median / one.graph_ns.median)
 
     def graph_speedup(self, model: str) -> GraphSpeedup:
         """Return what Flash Attention gives with the host and without."""

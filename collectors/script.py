@@ -44,7 +44,8 @@ def record_script(
     target, args, is_module = _split(command)
     with (
         _as_main(target, args, is_module=is_module),
-        record(folder, stacks=stacks, force=force) as recording,
+        # The script may go to another directory.
+        record(folder.absolute(), stacks=stacks, force=force) as recording,
         staged_everywhere(recording.stage) as labelled,
     ):
         try:
@@ -99,14 +100,15 @@ def _is_python(name: str) -> bool:
 
 @contextmanager
 def _as_main(target: str, args: list[str], *, is_module: bool) -> Iterator[None]:
-    """Let a script find its arguments and the modules beside it."""
-    argv, path = sys.argv, list(sys.path)
+    """Let a script find its arguments and the modules beside it, and return from where it goes."""
+    argv, path, place = sys.argv, list(sys.path), Path.cwd()
     sys.argv = [target, *args]
     sys.path.insert(0, os.getcwd() if is_module else str(Path(target).resolve().parent))  # noqa: PTH109
     try:
         yield
     finally:
         sys.argv, sys.path[:] = argv, path
+        os.chdir(place)
 
 
 def _exit_code(stop: SystemExit) -> int:

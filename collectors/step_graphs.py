@@ -150,7 +150,8 @@ def _form(value: Any) -> Any:
 
 def _own(value: Any) -> Any:
     """Return the same with caches of its own: a call makes those that it is given longer."""
-    if isinstance(value, dict):
+    # Outputs of models are dicts whose parts are attributes as well: they stay what they are.
+    if type(value) is dict:
         return {key: _own(one) for key, one in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_own(one) for one in value)

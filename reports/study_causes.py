@@ -116,7 +116,11 @@ def graph_section(report: StudyReport) -> Section:
             ", ".join(one.stages),
             spread(one.launched_ns),
             spread(one.graph_ns),
-            times(None if one.graph_ns is None else one.launched_ns.median / one.graph_ns.median),
+            times(
+                one.launched_ns.median / one.graph_ns.median
+                if one.launched_ns and one.graph_ns
+                else None
+            ),
             one.refused or MISSING,
         )
         for one in report.graphed

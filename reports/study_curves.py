@@ -68,7 +68,10 @@ def memory_curves(memory: StudyMemory) -> str:
     lines = []
     for label, color, dash, read in series:
         points = tuple(
-            (one.value, value) for one in memory.points if (value := read(one)) is not None
+            # A logarithm has no place for nothing.
+            (one.value, value)
+            for one in memory.points
+            if (value := read(one))
         )
         if points:
             lines.append(_Line(label, color, dash, points))

@@ -227,6 +227,18 @@ def test_a_script_runs_and_its_exit_code_passes_through(
     assert sys.modules.pop("beside", None) is not None
 
 
+def test_a_script_may_go_to_another_directory(
+    collect: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "s.py").write_text("import os, torch\nos.chdir('sub')\ntorch.ones(2).sum()\n")
+    assert collect("-o", "run", "--", "python", "s.py")[0] == 0
+    # The script runs a second time to be counted: from where it began.
+    assert Path.cwd() == tmp_path
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["complete"] is True
+
+
 def test_a_module_runs_like_a_script(
     collect: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

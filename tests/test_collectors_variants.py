@@ -124,6 +124,14 @@ def test_a_call_is_given_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["calls"][0]["count"] == 1
 
 
+def test_outputs_of_models_are_given_on_as_they_are() -> None:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    given = BaseModelOutput(last_hidden_state=torch.ones(1))
+    args, kwargs = step_graphs._own(((given,), {"encoder_outputs": given}))
+    assert args[0] is kwargs["encoder_outputs"] is given
+
+
 def test_calls_that_are_alike_are_counted_and_errors_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

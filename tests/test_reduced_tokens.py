@@ -18,9 +18,9 @@ def project(program: Program, *counts: int) -> None:
         program.op("aten::linear", GEMM, [[8, count, 128], [128, 128], []])
 
 
-def every_other(program: Program, shape: list[int], axis: int) -> list[int]:
+def every_other(program: Program, shape: list[int], axis: int, end: str = WHOLE) -> list[int]:
     """Issue a slice that takes every other element along an axis; return what is left."""
-    program.view("aten::slice", [shape, [], [], [], []], "", str(axis), "0", WHOLE, "2")
+    program.view("aten::slice", [shape, [], [], [], []], "", str(axis), "0", end, "2")
     return [*shape[:axis], -(-shape[axis] // 2), *shape[axis + 1 :]]
 
 
@@ -39,10 +39,11 @@ def test_every_other_row_and_column_of_the_queries(tmp_path: Path) -> None:
     assert told(program, tmp_path, "attention_axis") == ["spatial"] * 3
 
 
-def test_every_other_token_of_a_sequence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [WHOLE, ""])
+def test_every_other_token_of_a_sequence(tmp_path: Path, end: str) -> None:
     program = Program()
     project(program, 512)
-    every_other(program, [8, 512, 128], 1)
+    every_other(program, [8, 512, 128], 1, end)
     project(program, 256)
     program.sdpa([8, 4, 256, 32], [8, 4, 512, 32])
     assert told(program, tmp_path, "attention_kind") == ["self"]

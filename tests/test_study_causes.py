@@ -96,6 +96,10 @@ def test_a_device_onto_itself_is_as_it_is_and_an_unknown_one_is_nothing(tmp_path
     same = next(iter(causes.projections([case(tmp_path / "a", rows)], causes.PAPERS_DEVICE, BF16)))
     assert same.projected == same.categories
     assert not list(causes.projections([case(tmp_path / "b", rows)], None, BF16))
+    # It has no peak for this type.
+    v100 = "Tesla V100-SXM2-32GB"
+    assert not list(causes.projections([case(tmp_path / "d", rows)], v100, BF16))
+    assert list(causes.projections([case(tmp_path / "e", rows)], v100, "float16"))
     eager = case(tmp_path / "c", rows, attention="eager")
     assert not list(causes.projections([eager], H100, BF16))
 
@@ -188,6 +192,7 @@ def test_steps_as_graphs_are_scaled_call_by_call(tmp_path: Path) -> None:
     # What was not captured does not stand beside what was.
     assert (eager.stages, eager.refused) == (("denoise",), "sr: not now")
     assert causes._refusals([call("a", 1, [], None), call("b", 1, [], None)]) == "a, b: not now"
+    assert eager.launched_ns is not None
     assert eager.launched_ns.median == 55e6
     gain = next(iter(causes.graph_speedups([flash, eager], [])))
     assert gain.graph is None
@@ -196,6 +201,10 @@ def test_steps_as_graphs_are_scaled_call_by_call(tmp_path: Path) -> None:
     assert gain.graph is not None
     assert (gain.graph.value, gain.graph.is_difference) == (2.0, True)
     assert gain.kernels is None
+    nothing = {"c": graphs(tmp_path, "c", [], "eager")}
+    [silent] = causes.graphed(StudyFolder(tmp_path, {}, None, nothing))
+    assert (silent.stages, silent.launched_ns, silent.graph_ns) == ((), None, None)
+    assert not list(causes.graph_speedups([flash, silent], []))
     (tmp_path / "runs" / "a" / "graphs.json").write_text("{")
     with pytest.raises(TraceFormatError, match="record the case again"):
         list(causes.graphed(StudyFolder(tmp_path, {}, None, entries)))

@@ -16,6 +16,7 @@ from tracekit.errors import HostError, InputError, OutOfMemoryError, UsageError
 from tracekit.study.experiments import AS_STUDIED, OF_MODEL, experiment_cases
 from tracekit.study.families import FAMILIES, PAPER, chosen_models
 from tracekit.study.folder import read_study
+from tracekit.study.measures import timed_again
 from tracekit.study.plan import SWEEPS, Plan, chosen_sweeps
 from tracekit.study.running import StudyOptions, StudySummary, run_study
 
@@ -121,6 +122,40 @@ def test_what_was_timed_too_rarely_is_timed_again(tmp_path: Path) -> None:
     last = FakeRecorder()
     study(tmp_path, last, experiments=("variants",), repeats=5)
     assert (last.timed, last.seen) == ([("batch.flash.2", 5)], [])
+
+
+def test_times_of_another_sitting_stay_known_where_timing_once_more_fails(tmp_path: Path) -> None:
+    study(tmp_path, FakeRecorder())
+    study(tmp_path, FakeRecorder(), repeats=5)
+    study(tmp_path, FakeRecorder({"batch.flash.2": HostError("busy")}), repeats=7)
+    entry = read_study(tmp_path).cases["batch.flash.2"]
+    assert entry["repeats"] == 5
+    assert (entry["timed_again"]["created"], entry["timed_again"]["error"]) == ("now", "busy")
+    assert [one.repeats for one in timed_again([entry])] == [5]
+
+
+@pytest.mark.parametrize("error", [HostError("busy"), KeyboardInterrupt()])
+def test_what_was_recorded_stays_where_recording_it_again_fails(
+    tmp_path: Path, error: BaseException
+) -> None:
+    study(tmp_path, FakeRecorder(), experiments=("variants",))
+    name = next(one for one in read_study(tmp_path).cases if one.startswith("variant."))
+    kept = read_study(tmp_path).runs(name) / "kept"
+    kept.write_text("")
+    failing = FakeRecorder({name: error})
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path, failing, experiments=("variants",), repeats=5)
+    else:
+        study(tmp_path, failing, experiments=("variants",), repeats=5)
+        entry = read_study(tmp_path).cases[name]
+        assert (entry["status"], entry["repeats"]) == ("done", 1)
+        assert case_line(entry) == f"not timed again: {name}: busy"
+    assert kept.exists()
+    assert not kept.parent.with_name(f"{name}.before").exists()
+    study(tmp_path, FakeRecorder(), experiments=("variants",), repeats=5)
+    assert read_study(tmp_path).cases[name]["repeats"] == 5
+    assert not kept.exists()
 
 
 def test_experiments_are_of_the_models_that_are_studied(tmp_path: Path) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import COPY, FLASH, GEMM, POINT, SOFTMAX, Program
 from test_attention_traits import convolve, told
 
-from tracekit.classifying.patch_layouts import patch_layout
+import tracekit
+from tracekit.classifying.attention_calls import attention_calls
+from tracekit.classifying.convolutions import convolutions
+from tracekit.classifying.op_index import OpIndex
+from tracekit.classifying.patch_layouts import Layout, patch_layout
+from tracekit.classifying.token_grids import TokenGrids
 from tracekit.labels import AXES
+from tracekit.linking.link import link
 
 SPATIAL, BOTH = AXES.index("spatial"), AXES.index("spatio-temporal")
 VOCABULARY, CODEBOOK = 32_128, 8_192
@@ -353,3 +361,42 @@ def test_a_cache_that_is_written_to_in_place_holds_own_keys(tmp_path: Path) -> N
         program.op("aten::linear", GEMM, [[2, 1, 512], [512, 512], []])
     program.sdpa([2, 8, 1, 64], [2, 8, 77, 64])
     assert kinds(program, tmp_path) == ["self", "self", "self", "cross"]
+
+
+def test_the_last_four_layouts_tell_and_each_call_asks_them_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long run has as many layouts as calls: no call may look at all of those before it."""
+    random, program = Random(0), Program()
+    layouts = [(2, 1, 4, 4, 7 * n, 4, 320) for n in range(5, 12)]
+    behind: list[tuple[int, ...]] = []
+    expected = []
+    for _ in range(400):
+        for layout in random.sample(layouts, random.choice([0, 1, 1, 2])):
+            program.op("aten::clone", COPY, [[*layout], []])
+            behind = [layout, *(one for one in behind if one != layout)]
+        program.linear()
+        tokens = random.choice([100, *(28 * n for n in range(5, 12))])
+        program.sdpa([2, 8, tokens, 40], [2, 8, tokens, 40])
+        program.linear()
+        found = [patch_layout(one) for one in behind[:4]]
+        axes = [one.axis_of(tokens) for one in found if one is not None]
+        known = next((axis for axis in axes if axis is not None), None)
+        expected.append("sequence" if known is None else AXES[known])
+    asked: list[int] = []
+    plain = Layout.axis_of
+
+    def counting(layout: Layout, tokens: int) -> int | None:
+        asked.append(tokens)
+        return plain(layout, tokens)
+
+    monkeypatch.setattr(Layout, "axis_of", counting)
+    linked = link(tracekit.load(program.b.write(tmp_path / "t.json")))
+    index = OpIndex(linked)
+    calls = attention_calls(linked, index)
+    grids = TokenGrids(linked, index, calls, convolutions(linked, index))
+    axis = np.full(len(calls), AXES.index("sequence"), np.int8)
+    grids.tell(np.arange(len(calls)), axis, np.zeros(len(calls), np.int8))
+    assert [AXES[one] for one in axis] == expected
+    assert 0 < len(asked) <= 4 * len(expected)
+    assert {"sequence", "spatial"} <= set(expected)

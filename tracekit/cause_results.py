@@ -61,8 +61,8 @@ class Projection:
 class GraphedSteps:
     """The calls of a model's main stages, scaled to the whole work, with and without the host.
 
-    `launched_ns` is what they take one kernel after the other, `graph_ns` as CUDA graphs, null
-    where a call could not be captured, which `refused` says.
+    `launched_ns` is what they take one kernel after the other, null where nothing was called;
+    `graph_ns` as CUDA graphs, null where no call could be captured. `refused` says which could not.
     """
 
     model: str
@@ -70,7 +70,7 @@ class GraphedSteps:
     task: str
     architecture: str
     stages: tuple[str, ...]
-    launched_ns: Spread
+    launched_ns: Spread | None
     graph_ns: Spread | None
     refused: str | None
 

@@ -16,11 +16,15 @@ from tracekit.units import share_of
 
 
 def estimated_scale(table: KernelTable) -> float | None:
-    """Return how many times the usual costs this trace's host had, null without launches."""
+    """Return how many times the usual costs this trace's host had, null without launches.
+
+    1 where the trace does not tell.
+    """
     if not (table.linked.launch >= 0).any():
         return None
     threads = np.unique(table.linked.thread).astype(np.int64)
-    return slowness(table.linked.trace, threads[threads >= 0])
+    told = slowness(table.linked.trace, threads[threads >= 0])
+    return 1.0 if told is None else told
 
 
 def estimated_times(
@@ -61,9 +65,13 @@ def _method(table: KernelTable, scale: float) -> str:
     }
     events = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
     shapes = " with shapes" if np.any(trace.ops.input_dims >= 0) else ""
+    speed = (
+        ""
+        if scale == 1.0
+        else f", {scale:.2g} times over: so many times as long as the usual host it takes from an "
+        "op to the first one inside it"
+    )
     return (
         f"An estimate: the run of the trace, with the host relieved of what profiling {events}"
-        f"{shapes} usually costs, {scale:.2g} times over: so much longer than the usual host it "
-        f"takes from an op to the first one inside it; the range is {LEAST:g} to {DEAREST:g} times "
-        "that."
+        f"{shapes} usually costs{speed}; the range is {LEAST:g} to {DEAREST:g} times that."
     )

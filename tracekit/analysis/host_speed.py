@@ -23,17 +23,20 @@ _LEAST_OPS: Final = 50
 _BOUNDS: Final = (0.2, 8.0)
 
 
-def slowness(trace: Trace, threads: IntArray) -> float:
+def slowness(trace: Trace, threads: IntArray) -> float | None:
     """Return how many times as long as the usual host this one took, as seen on some threads.
 
-    1 where the trace holds too few ops that call others.
+    Null where the trace holds too few ops that call others, or its clock is too coarse to tell.
     """
     nesting_ns = nesting_times(trace, threads)
     if len(nesting_ns) < _LEAST_OPS:
-        return 1.0
+        return None
+    took_ns = float(np.percentile(nesting_ns, _PERCENTILE))
+    # Whole microseconds, which older writers have, leave nothing of a fast host's time.
+    if took_ns <= 0:
+        return None
     usual_ns = _USUAL_NS + _SHAPES_NS * bool((trace.ops.input_dims >= 0).any())
-    found = float(np.percentile(nesting_ns, _PERCENTILE)) / usual_ns
-    return float(np.clip(found, *_BOUNDS))
+    return float(np.clip(took_ns / usual_ns, *_BOUNDS))
 
 
 def nesting_times(trace: Trace, threads: IntArray) -> IntArray:

@@ -25,7 +25,7 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.ops_beside import OpsBeside, by_thread, named_tops, outermost_rows
 from tracekit.classifying.reduced_tokens import ReducedTokens
 from tracekit.classifying.token_grids import TokenGrids, copy_to_recomputed
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fuses, is_triton_name
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -40,6 +40,8 @@ _GRID_AXES: Final = (2, 3)
 _LEAST_TURNS: Final = 2
 _TURNS: Final = frozenset({"transpose", "permute"})
 _TURN_STEPS: Final = 16
+"""Kernels of Inductor before a call among which a turn is looked for."""
+
 _CLIP_RANK: Final = 4
 _LAYERS_BEHIND: Final = 8
 """Convolutions before a call, of which the last ones may tell nothing."""
@@ -116,7 +118,7 @@ def _by_convolutions(
             found.append(_SEQUENCE)
             continue
         since_ns = int(linked.trace.ops.start_ns[layer])
-        has_lookup = thread in lookups and bool(lookups[thread].between(since_ns, start_ns))
+        has_lookup = thread in lookups and lookups[thread].has_between(since_ns, start_ns)
         found.append(_axis_of(calls, row, layers.of[layer], has_lookup=has_lookup))
     return found
 
@@ -235,11 +237,12 @@ def _by_fused_turns(
     found: list[int | None] = []
     for row in rows.tolist():
         beside, length = fused.get(int(calls.thread[row])), int(calls.query_length[row])
-        before = beside.between(0, int(calls.start_ns[row])) if beside is not None else []
+        start_ns = int(calls.start_ns[row])
+        before = beside.before(start_ns, _TURN_STEPS) if beside is not None else []
         turned = next(
             (
-                not _TURNS.isdisjoint(fused_operations(linked.trace.text(name) or ""))
-                for one in reversed(before[-_TURN_STEPS:])
+                fuses(linked.trace.text(name) or "", _TURNS)
+                for one in reversed(before)
                 if _writes_sequences(shapes.tensors(one), length)
                 for name in (int(linked.trace.ops.name[one]),)
             ),
@@ -261,7 +264,7 @@ def _is_turned(tensors: tuple[Shape, ...], calls: AttentionCalls, row: int) -> b
     """Say whether a copy lays out (clips, frames, positions, channels) with as many of both."""
     length = int(calls.query_length[row])
     channels = int(calls.heads[row]) * int(calls.head_size[row])
-    clips, rest = divmod(int(calls.batch[row]), length)
+    clips, rest = divmod(int(calls.batch[row]), max(length, 1))
     return not rest and tensors[:1] == ((clips, length, length, channels),)
 
 
@@ -269,6 +272,8 @@ def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_l
     """Return the axis that the last convolution before a call tells."""
     length = int(calls.query_length[row])
     batch = int(calls.batch[row]) if calls.batch[row] != NULL else convolution.batch
+    if not length or not convolution.batch:
+        return _SEQUENCE  # nothing lies in empty tensors
     if convolution.cuts_patches and batch * length <= convolution.batch:
         # Patches of images of any size in one batch; tokens of a text would be looked up.
         return _SEQUENCE if has_lookup or calls.causal[row] == 1 else _SPATIAL
@@ -282,10 +287,10 @@ def _axis_of(calls: AttentionCalls, row: int, convolution: Convolution, *, has_l
     for plane in convolution.planes:
         if 0 <= length - plane <= EXTRA_TOKENS:
             return _SPATIAL
-    if not has_lookup and calls.heads[row] != NULL and batch % convolution.batch == 0:
+    if not has_lookup and calls.heads[row] > 1 and batch % convolution.batch == 0:
         # Masked units and the like stand where heads do: (batch · heads, units, tokens).
         units, rest = divmod(max(convolution.planes), int(calls.heads[row]) * length)
-        if not rest and units in _MERGES and calls.heads[row] > 1 and length >= _LEAST_UNIT:
+        if not rest and units in _MERGES and length >= _LEAST_UNIT:
             return _SPATIAL
     tokens, positions = batch * length, convolution.batch * max(convolution.planes)
     # Windows, and stages that merge four patches into one.

@@ -16,7 +16,7 @@ from tracekit.classifying.convolutions import Convolutions
 from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_rules import plain_op_name, rule_for_op
 from tracekit.classifying.ops_beside import by_thread, named_tops, outermost_rows
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fuses, is_triton_name
 from tracekit.labels import KINDS
 from tracekit.linking.link import Linked
 from tracekit.trace import NULL, IntArray, SmallArray
@@ -321,8 +321,10 @@ def _put_together_in_one(
     """
     batch, heads, size = (int(of[row]) for of in (calls.batch, calls.heads, calls.head_size))
     width, keys = heads * size, int(calls.key_length[row])
-    if NULL in (batch, heads, size) or not any(
-        prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors
+    if (
+        min(batch, width) < 1
+        or NULL in (heads, size)
+        or not any(prod(shape) == batch * keys * width and len(shape) > 2 for shape in tensors)
     ):
         return None
     counts = [
@@ -347,12 +349,9 @@ def _ends_in(shape: Shape, widths: tuple[int, ...]) -> bool:
 def _joins(linked: Linked, index: OpIndex) -> IntArray:
     """Return the ops that put sequences together or write into caches, also fused by Inductor."""
     rows = named_tops(linked, index, _JOINS | _CACHE_WRITES)
-    fused = outermost_rows(linked, index.named(_fuses_join) & linked.op_is_forward)
+    is_fused = index.named(lambda name: fuses(name, _JOINS))
+    fused = outermost_rows(linked, is_fused & linked.op_is_forward)
     return np.union1d(rows, fused)
-
-
-def _fuses_join(name: str) -> bool:
-    return is_triton_name(name) and not _JOINS.isdisjoint(fused_operations(name))
 
 
 def _linear_tops(linked: Linked, index: OpIndex) -> IntArray:

@@ -16,6 +16,7 @@ from tracekit.classifying.op_index import OpIndex, Shape
 from tracekit.classifying.op_table import RULES
 from tracekit.classifying.operator_pieces import CASTS, VIEWS
 from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
 from tracekit.trace import BoolArray
 
@@ -58,12 +59,12 @@ def copying(linked: Linked, shapes: OpIndex) -> tuple[BoolArray, BoolArray]:
     flags = np.zeros((2, len(ops) + 1), np.bool_)
     rows = np.unique(linked.op[linked.op >= 0])
     rows = rows[shapes.named(is_triton_name)[rows]]
-    known: dict[tuple[int, int], tuple[bool, bool]] = {}
-    for row in rows.tolist():
-        key = (int(ops.name[row]), int(ops.input_dims[row]))
-        if key not in known:
-            name, tensors = linked.trace.text(key[0]) or "", shapes.tensors(row)
-            known[key] = spreads_one(name, tensors), lays_out(name, tensors)
-        flags[:, row] = known[key]
+    columns = tuple(column[rows].astype(np.int64) for column in (ops.name, ops.input_dims))
+    first, which = distinct_rows(columns)
+    told = np.zeros((2, len(first)), np.bool_)
+    for at, row in enumerate(rows[first].tolist()):
+        name, tensors = linked.trace.text(int(ops.name[row])) or "", shapes.tensors(row)
+        told[:, at] = spreads_one(name, tensors), lays_out(name, tensors)
+    flags[:, rows] = told[:, which]
     spreads, laid_out = flags[:, linked.op]
     return spreads, laid_out

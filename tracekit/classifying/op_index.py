@@ -60,7 +60,7 @@ class OpIndex:
         code = int(self._trace.ops.input_dims[op])
         found = self._shapes.get(code)
         if found is None:
-            found = self._shapes[code] = tuple(map(_frozen, self._decoded(code)))
+            found = self._shapes[code] = tuple(map(_shape, self._decoded(code)))
         return found
 
     def tensors(self, op: int) -> tuple[Shape, ...]:
@@ -98,8 +98,17 @@ class OpIndex:
         return value if isinstance(value, list) else []
 
 
-def _frozen(value: Any) -> Any:
-    """Return nested lists of whole numbers as tuples, anything else as nothing."""
-    if isinstance(value, list):
-        return tuple(_frozen(part) for part in value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else ()
+def _shape(value: Any) -> Any:
+    """Return the shape of a tensor, or those of a list of tensors, and nothing for anything else.
+
+    What holds more than whole numbers is no shape: a file may say anything.
+    """
+    if not isinstance(value, list):
+        return ()
+    if value and all(isinstance(part, list) for part in value):
+        return tuple(_sizes(part) for part in value)
+    return _sizes(value)
+
+
+def _sizes(value: list[Any]) -> Shape:
+    return tuple(value) if all(type(size) is int for size in value) else ()

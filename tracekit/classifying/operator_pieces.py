@@ -82,7 +82,7 @@ class Sizes:
         # Parts of heads may be as long as the sequences.
         is_clear = self.head_size not in (self.key_length * part for part in (1, 2, 4))
         is_clear |= step.name in _MASKS
-        if not is_clear or count in (self.queries, self.keys):
+        if not count or not is_clear or count in (self.queries, self.keys):
             return False
         is_plane = len(shape) >= 2 and shape[-2:] == (self.query_length, self.key_length)
         return (is_plane and scores % count == 0) or (len(shape) >= 4 and count == scores)
@@ -110,9 +110,9 @@ class Sizes:
 class Step:
     """One op that was issued: what it is called, what it does, and what it was given.
 
-    `widens` says that it casts from 16 bits to 32.
-
-    `words` are what Inductor fused into it but for views and casts, else its name.
+    `words` are what Inductor fused into it but for views and casts, else its name. `widens` says
+    that it casts to float32. `result` is what a copy of Inductor's writes, without dimensions of
+    one at the end.
     """
 
     name: str
@@ -125,7 +125,6 @@ class Step:
     has_shapes: bool
     widens: bool = False
     result: Shape = ()
-    """What Inductor's copy writes, without dimensions of one at the end."""
 
 
 def _together(tensors: tuple[Shape, ...]) -> Shape:

@@ -35,6 +35,10 @@ class OpsBeside:
         """Return the rows that started from one time on and before another."""
         return self.rows[bisect_left(self.starts, from_ns) : bisect_left(self.starts, to_ns)]
 
+    def has_between(self, from_ns: int, to_ns: int) -> bool:
+        """Say whether any row started from one time on and before another."""
+        return bisect_left(self.starts, from_ns) < bisect_left(self.starts, to_ns)
+
     def after(self, time_ns: int, count: int) -> list[int]:
         """Return the first rows that started from a time on."""
         at = bisect_left(self.starts, time_ns)

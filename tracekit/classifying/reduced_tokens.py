@@ -7,6 +7,7 @@ column is taken (LeViT). Queries and keys are then of the same tokens, and index
 
 from __future__ import annotations
 
+import sys
 from math import prod
 from typing import Final
 
@@ -114,7 +115,9 @@ def _slice(index: OpIndex, op: int) -> tuple[Shape, Shape] | None:
     if len(tensors) != 1 or len(arguments) < 5:
         return None
     try:
-        axis, start, end, step = (int(text or 0) for text in arguments[1:5])
+        axis, start, step = (int(arguments[at] or 0) for at in (1, 2, 4))
+        # Compiled code leaves out the end of what is taken to the end.
+        end = int(arguments[3] or sys.maxsize)
     except ValueError:
         return None
     shape = tensors[0]

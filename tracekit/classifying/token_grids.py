@@ -28,7 +28,7 @@ from tracekit.classifying.patch_layouts import (
     frames_of_patches,
     layout_of,
 )
-from tracekit.classifying.triton_names import fused_operations, is_triton_name
+from tracekit.classifying.triton_names import fuses
 from tracekit.labels import AXES, KINDS
 from tracekit.linking.codes import distinct_rows
 from tracekit.linking.link import Linked
@@ -39,7 +39,7 @@ _SEQUENCE, _SPATIAL, _TEMPORAL, _BOTH = (
 )
 _CROSS: Final = KINDS.index("cross")
 _LOOKUPS: Final = frozenset({"embedding"})
-_COPY: Final = "clone"
+_COPIES: Final = frozenset({"clone"})
 _LEAST_GROWTH: Final = 4
 """A decoder ends with so many times the positions that it began with, at least."""
 
@@ -80,7 +80,9 @@ class TokenGrids:
     ) -> None:
         self._linked, self._index, self._calls, self._layers = linked, index, calls, layers
         self._start_ns = linked.trace.ops.start_ns
-        fused = outermost_rows(linked, index.named(_fuses_copy) & linked.op_is_forward)
+        # These lay out the last tensor that they were given.
+        is_fused = index.named(lambda name: fuses(name, _COPIES))
+        fused = outermost_rows(linked, is_fused & linked.op_is_forward)
         copies = np.union1d(named_tops(linked, index, LAYING_OUT), fused)
         columns = linked.trace.ops.name[copies], linked.trace.ops.input_dims[copies]
         first, group = distinct_rows(tuple(column.astype(np.int64) for column in columns))
@@ -96,6 +98,7 @@ class TokenGrids:
         self._known = dict(zip(codes, layouts, strict=True))
         is_layout = np.array([layout is not None for layout in layouts], np.bool_)
         self._layouts = by_thread(linked, copies[is_layout[group]])
+        self._last = {thread: self._different(beside) for thread, beside in self._layouts.items()}
         lookups = named_tops(linked, index, _LOOKUPS)
         is_text = [self._may_be_text(row) for row in lookups.tolist()]
         self.lookups = by_thread(linked, lookups)
@@ -119,6 +122,21 @@ class TokenGrids:
         """Return the images that patches of videos are cut out of: how many, and their patches."""
         return frozenset(self._frames)
 
+    def _different(self, copies: OpsBeside) -> list[tuple[tuple[Layout, int], ...]]:
+        """Return for each copy the last different layouts up to it, each with its last start.
+
+        Each is made from the one before: a long run has as many copies as calls.
+        """
+        found: list[tuple[tuple[Layout, int], ...]] = []
+        last: tuple[tuple[Layout, int], ...] = ()
+        for start_ns, row in zip(copies.starts, copies.rows, strict=True):
+            layout = self._layout(row)
+            if layout is not None:
+                others = (one for one in last if one[0] != layout)
+                last = ((layout, start_ns), *others)[:_LOOKED_AT]
+            found.append(last)
+        return found
+
     def _layout(self, row: int) -> Layout | None:
         ops = self._linked.trace.ops
         return self._known[int(ops.name[row]), int(ops.input_dims[row])]
@@ -141,16 +159,18 @@ class TokenGrids:
         texts = self._texts.get(thread)
         looked_up = None if texts is None else texts.last_before(start_ns)
         since_ns = -1 if looked_up is None else int(self._start_ns[looked_up])
-        seen: set[Layout] = set()
-        for copy in reversed(self._layouts[thread].between(since_ns, start_ns)):
-            layout = self._layout(copy)
-            if layout is None or layout in seen:
-                continue
-            seen.add(layout)
+        for layout, laid_out_ns in self._last_layouts(thread, start_ns):
+            if laid_out_ns < since_ns:
+                return None
             axis = layout.axis_of(int(calls.query_length[row]))
-            if axis is not None or len(seen) == _LOOKED_AT:
+            if axis is not None:
                 return axis
         return None
+
+    def _last_layouts(self, thread: int, time_ns: int) -> tuple[tuple[Layout, int], ...]:
+        """Return the last different layouts before a time, each with when it was last made."""
+        at = bisect_left(self._layouts[thread].starts, time_ns)
+        return self._last[thread][at - 1] if at else ()
 
     def _models(self, rows: IntArray, kind: SmallArray) -> list[_Model]:
         """Return the models whose tokens are looked up, with their calls."""
@@ -267,7 +287,7 @@ class TokenGrids:
             return False
         call_ns = int(self._calls.start_ns[later[0]])
         others = (self.lookups.get(thread), self._layers.beside.get(thread))
-        return not any(ops is not None and ops.between(start_ns, call_ns) for ops in others)
+        return not any(ops is not None and ops.has_between(start_ns, call_ns) for ops in others)
 
     def _grown(self, convolutions: OpsBeside, since_ns: int) -> Layout | None:
         """Return the first layout of convolutions that make a larger image of it."""
@@ -308,11 +328,6 @@ class TokenGrids:
                 if is_lower or (since_ns is not None and calls.start_ns[these[0]] > since_ns):
                     axis[these] = _SPATIAL
                     told.setdefault(length, int(calls.start_ns[these[0]]))
-
-
-def _fuses_copy(name: str) -> bool:
-    """Say whether Inductor fused a copy, in the layout of the last tensor that it was given."""
-    return is_triton_name(name) and _COPY in fused_operations(name)
 
 
 def copy_to_recomputed(calls: AttentionCalls, rows: IntArray, axis: SmallArray) -> None:

@@ -67,6 +67,12 @@ def is_triton_template(name: str) -> bool:
     return kind == "tem" or is_unnamed
 
 
+def fuses(name: str, operations: frozenset[str]) -> bool:
+    """Say whether Inductor gave this name, and lists one of these operations in it."""
+    return is_triton_name(name) and not operations.isdisjoint(fused_operations(name))
+
+
+@lru_cache(maxsize=1 << 16)
 def fused_operations(name: str) -> tuple[str, ...]:
     """Return the operations that an Inductor kernel name lists, in its order.
 
@@ -92,8 +98,8 @@ def fused_operations(name: str) -> tuple[str, ...]:
 def verdict_for_triton_name(name: str, *, only_repeats: bool = False) -> NameVerdict:
     """Return the category of the most expensive operation that a Triton kernel itself holds.
 
-    `name` begins with `triton_`. `only_repeats` says that it repeats what it
-    is given, and so holds no normalization, whatever that came from. Never raises.
+    `name` begins with `triton_`. `only_repeats` says that it repeats what it is given, and so holds
+    no normalization, whatever that came from. Never raises.
     """
     operations = fused_operations(name)
     matched = _NAME.match(name)

@@ -93,10 +93,12 @@ def projections(
 
     Each kernel stays as far from its roof as it is here: one that computes grows by the ratio of
     the peaks for the study's type, one that waits for memory by that of the bandwidths. Nothing is
-    known of a device that has no peaks in our table.
+    known of a device whose peaks for that type are not in our table.
     """
     here, there = peaks_of(device), peaks_of(PAPERS_DEVICE)
     if here is None or there is None:
+        return
+    if any(peaks.bandwidth is None or dtype not in peaks.flops for peaks in (here, there)):
         return
     for case in cases:
         if case.entry["attention"] == FLASH:
@@ -165,14 +167,13 @@ def _graphed(entry: Mapping[str, Any], calls: Sequence[Mapping[str, Any]]) -> Gr
     refused = [call for call in calls if call["graph_ms"] is None]
     # What could be captured is held against the same calls; others are left out, and said.
     used = captured or refused
-    launched = _whole(entry, used, "launched_ms")
     return GraphedSteps(
         model=entry["model"],
         attention=entry["attention"],
         task=family.task,
         architecture=family.architecture,
         stages=tuple(dict.fromkeys(str(call["stage"]) for call in used)),
-        launched_ns=launched or Spread(0.0, 0.0, 0.0, 0),
+        launched_ns=_whole(entry, used, "launched_ms"),
         graph_ns=_whole(entry, used, "graph_ms") if captured else None,
         refused=_refusals(refused),
     )
@@ -214,6 +215,8 @@ def graph_speedups(
     for row in rows:
         eager = by_name.get((row.model, BASELINE))
         if row.attention != FLASH or eager is None:
+            continue
+        if eager.launched_ns is None or row.launched_ns is None:
             continue
         both = (kept.get((row.model, BASELINE)), kept.get((row.model, FLASH)))
         times = [None if case is None else _stages_ns(case, row.stages) for case in both]

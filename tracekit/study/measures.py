@@ -249,8 +249,8 @@ def timed_again(entries: Iterable[Mapping[str, Any]]) -> tuple[TimedAgain, ...]:
     groups: dict[tuple[int, str | None], list[str]] = {}
     for entry in entries:
         again = entry.get("timed_again") or {}
-        if again and again.get("error") is None:
-            created = again.get("created")
+        if "created" in again:
+            created = again["created"]
             hour = None if created is None else str(created)[:13]
             groups.setdefault((int(entry["repeats"]), hour), []).append(entry["name"])
     return tuple(

@@ -128,9 +128,8 @@ def run_study(
             break
         told = listener.begin_case(case.name, number, len(cases))
         # Experiments are of one sitting: those are recorded anew.
-        is_timed = case.variant is None and not case.is_graphed
-        one = _again if is_settled and is_timed else _one
-        listener.end_case(one(study, case, recorder, told))
+        again = _again if case.variant is None and not case.is_graphed else _anew
+        listener.end_case((again if is_settled else _one)(study, case, recorder, told))
     recorder.release()
     return _summary(study, cases, time.monotonic() - started)
 
@@ -184,11 +183,38 @@ def _again(
     try:
         facts = recorder.time_again(case, study.runs(case.name), listener)
     except TracekitError as error:
-        found: dict[str, Any] = {"timed_again": {"error": without_place(_line(error))}}
+        # Where an earlier sitting was timed again, its times are still those in the folder.
+        earlier = entry.get("timed_again") or {}
+        found: dict[str, Any] = {"timed_again": {**earlier, "error": without_place(_line(error))}}
     else:
         took_s = round(time.monotonic() - started, 1)
         found = {"repeats": case.repeats, "timed_again": {**facts, "error": None, "took_s": took_s}}
     return _settle(study, entry | found)
+
+
+def _anew(study: StudyFolder, case: Case, recorder: Recorder, listener: Listener) -> dict[str, Any]:
+    """Record a case again that was timed too rarely; where that fails what was recorded stays."""
+    before, folder = study.cases[case.name], study.runs(case.name)
+    if not folder.is_dir():
+        return _one(study, case, recorder, listener)
+    aside = folder.with_name(f"{folder.name}.before")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    try:
+        entry = _one(study, case, recorder, listener)
+    except BaseException:
+        _put_back(aside, folder)
+        raise
+    if entry["status"] == DONE:
+        shutil.rmtree(aside, ignore_errors=True)
+        return entry
+    _put_back(aside, folder)
+    return _settle(study, before | {"timed_again": {"error": entry["error"]}})
+
+
+def _put_back(aside: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
 
 
 def _smaller_that_did_not_fit(study: StudyFolder, case: Case) -> str | None:
