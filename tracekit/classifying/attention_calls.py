@@ -302,11 +302,11 @@ def _helps(name: str) -> bool:
     if _is_attention(name):
         return _only_prepares(name)
     if rule is not None and is_triton_name(name):
-        return rule.category == MEMORY or _lays_out(name)
+        return rule.category == MEMORY or _names_a_layout(name)
     return rule is not None and rule.helper
 
 
-def _lays_out(name: str) -> bool:
+def _names_a_layout(name: str) -> bool:
     """Say whether Inductor fused a change of layout with a cast or a scale, and nothing else.
 
     It may name the attention operator that takes the result.
