@@ -137,8 +137,18 @@ def idleness(result: Analysis) -> str | None:
     return (
         f"Without the profiler {are} idle for {about}{format_ns(corrected.idle_ns)} "
         f"({_whole(corrected.idle_share)}) of {wall}{average} ({corrected.source}; the trace "
-        f"itself shows {shown})."
+        f"itself shows {shown}{_window(result, corrected)})."
     )
+
+
+def _window(result: Analysis, corrected: Corrected) -> str:
+    """Say of which part of a trace its idle time is, where the unprofiled run has more.
+
+    The wall time begins with the host: what a short run launches takes longer than it waits then.
+    """
+    shown, share = share_of(result.time.idle_ns, result.time.span_ns), corrected.idle_share
+    has_more = shown is not None and share is not None and share > shown
+    return " from its first kernel to its last" if has_more else ""
 
 
 def cause_clause(cause: str) -> str:
@@ -162,6 +172,7 @@ def _idle_without_profiler(result: Analysis, corrected: Corrected) -> str:
     who = f"the {len(result.devices)} GPUs are" if several else "the GPU is"
     wall = f"{format_ns(corrected.wall_ns)}{' on average' if several else ''}"
     shown = _whole(share_of(result.time.idle_ns, result.time.span_ns))
+    shown += _window(result, corrected)
     low, high = format_ns(corrected.low_ns), format_ns(corrected.high_ns)
     if corrected.source == "estimated":
         return (

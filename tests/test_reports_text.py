@@ -97,6 +97,9 @@ def test_idle_time_without_the_profiler_takes_the_place_of_the_trace_s() -> None
     assert corrected is not None
     once = replace(corrected, low_ns=corrected.wall_ns, high_ns=corrected.wall_ns)
     assert "repeats" not in (sentences.idle(build.measured(corrected=once)) or "")
+    more = sentences.idle(build.measured(corrected=replace(corrected, idle_share=0.6)))
+    assert more is not None
+    assert "the trace itself shows 55% from its first kernel to its last" in more
     nothing = replace(corrected, idle_share=None, source="estimated")
     assert "idle about – of 99.1 ms (an estimate: 97.2 ms to 109 ms;" in (
         sentences.idle(build.measured(corrected=nothing)) or ""
