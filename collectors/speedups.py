@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tracekit.errors import HostError, UsageError
@@ -50,6 +51,37 @@ def attention_backend(attention: Attention, device: str) -> AbstractContextManag
     found = [getattr(SDPBackend, name) for name in names]
     context: AbstractContextManager[object] = sdpa_kernel(found, set_priority=len(found) > 1)
     return context
+
+
+def captured(call: Callable[[], Any]) -> tuple[Any, Any, str | None]:
+    """Return a CUDA graph of a call and its result, or nulls and why it cannot be captured.
+
+    The call is made a few times before, on a stream of its own. The result's memory is the graph's.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        The graph does not fit.
+    """
+    import torch
+
+    graph = torch.cuda.CUDAGraph()
+    new_stream: Any = torch.cuda.Stream
+    try:
+        side = new_stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_CALLS):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(graph):
+            result = call()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        torch.cuda.synchronize()
+        return None, None, str(error).partition("\n")[0]
+    return graph, result, None
 
 
 def targets_of(
@@ -121,7 +153,6 @@ class GraphedForward:
         return tuple(parts)
 
     def _capture(self, leaves: list[Any], form: Any) -> Callable[[list[Any]], Any] | None:
-        import torch
         from torch.utils._pytree import tree_flatten, tree_unflatten
 
         if len(self._graphs) >= _MAX_GRAPHS:
@@ -129,22 +160,9 @@ class GraphedForward:
             return None
         fixed = [leaf.clone() if hasattr(leaf, "data_ptr") else leaf for leaf in leaves]
         args, kwargs = tree_unflatten(fixed, form)
-        graph = torch.cuda.CUDAGraph()
-        new_stream: Any = torch.cuda.Stream
-        try:
-            side = new_stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UP_CALLS):
-                    self._forward(*args, **kwargs)
-            torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(graph):
-                output = self._forward(*args, **kwargs)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            torch.cuda.synchronize()
-            self._refuse(str(error).partition("\n")[0])
+        graph, output, refusal = captured(partial(self._forward, *args, **kwargs))
+        if refusal is not None:
+            self._refuse(refusal)
             return None
         results, result_form = tree_flatten(output)
 

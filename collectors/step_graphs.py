@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tracekit.collectors.environment import is_out_of_memory
 from tracekit.collectors.markers import milliseconds
 from tracekit.collectors.profiling import synchronize
-from tracekit.collectors.speedups import attention_backend, targets_of
+from tracekit.collectors.speedups import attention_backend, captured, targets_of
 from tracekit.collectors.written_attention import written_out
 from tracekit.errors import HostError
 
@@ -30,7 +30,6 @@ SCHEMA: Final = "tracekit.step-graphs/1"
 _ENOUGH_MS: Final = 60.0
 """How long a repeat lasts at least, as long as that takes no more than so many calls."""
 _MOST_CALLS: Final = 20
-_WARM_UP_CALLS: Final = 3
 
 
 @dataclass(slots=True)
@@ -184,7 +183,7 @@ def _timed(workload: Workload, call: _Call, repeats: int, *, cuda: bool) -> dict
         "refused": "needs a GPU",
     }
     if cuda:
-        replay, refused = _captured(launch)
+        replay, refused = _replayed(launch)
         row["refused"] = refused
         if replay is not None:
             row["graph_ms"] = _repeated(replay, repeats, cuda=cuda)
@@ -207,26 +206,11 @@ def _mean_ms(call: Callable[[], object], calls: int, *, cuda: bool) -> float:
     return milliseconds((time.perf_counter_ns() - start_ns) // calls)
 
 
-def _captured(call: Callable[[], Any]) -> tuple[Callable[[], object] | None, str | None]:
+def _replayed(call: Callable[[], Any]) -> tuple[Callable[[], object] | None, str | None]:
     """Return what replays a call from a CUDA graph, or null and why it cannot be captured."""
-    import torch
-
-    graph = torch.cuda.CUDAGraph()
-    new_stream: Any = torch.cuda.Stream
-    try:
-        side = new_stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP_CALLS):
-                call()
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(graph):
-            result = call()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        torch.cuda.synchronize()
-        return None, str(error).partition("\n")[0]
+    graph, result, refusal = captured(call)
+    if refusal is not None:
+        return None, refusal
     return partial(_replay, graph, result), None
 
 

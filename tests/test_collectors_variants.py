@@ -173,7 +173,7 @@ def test_a_graph_that_cannot_be_captured_says_why(monkeypatch: pytest.MonkeyPatc
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
-    replay, refused = step_graphs._captured(lambda: 7)
+    replay, refused = step_graphs._replayed(lambda: 7)
     assert refused is None
     assert replay is not None
     replay()
@@ -182,4 +182,4 @@ def test_a_graph_that_cannot_be_captured_says_why(monkeypatch: pytest.MonkeyPatc
     def sync() -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    assert step_graphs._captured(sync) == (None, "operation not permitted when stream is capturing")
+    assert step_graphs._replayed(sync) == (None, "operation not permitted when stream is capturing")
