@@ -20,6 +20,7 @@ from tracekit.classifying.attention_parts import (
     ELEMENTWISE_PART,
     FUSED,
     GEMM,
+    PARTS,
     SOFTMAX,
     part_of_attention,
 )
@@ -100,13 +101,14 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
     wanted = sequences.place[rows]
     found = sequence_model().probabilities(sequences.features, sequences.kernels, wanted)
     named = decided.category[rows].astype(np.int64)
-    is_none = _is_alone(linked, sequences, decided, rows, found)
-    projects = _projects(linked, sequences, rows)
+    parts = _parts(linked)
+    is_none = _is_alone(sequences, decided, rows, found, parts)
+    projects = _projects(sequences, rows, parts)
     for attention in _ATTENTIONS:
         found[is_none | projects, attention] = 0
     found[projects] /= np.maximum(found[projects].sum(axis=1, keepdims=True), _TINY)
     code, probability = _chosen(found)
-    scores = _multiplies_scores(linked, sequences, rows) & (probability < _OVERRULED)
+    scores = _multiplies_scores(sequences, rows, parts) & (probability < _OVERRULED)
     scores &= ~np.isin(code, _ATTENTIONS)
     code = np.where(scores, CODE_OF[ATTENTION], code)
     probability = np.where(scores, _OF_SCORES, probability)
@@ -141,11 +143,11 @@ def _by_network(linked: Linked, decided: Decisions, rows: IntArray) -> Decisions
 
 
 def _is_alone(
-    linked: Linked,
     sequences: KernelSequences,
     decided: Decisions,
     rows: IntArray,
     found: FloatArray,
+    parts: SmallArray,
 ) -> BoolArray:
     """Return which rows have no work of attention near that they could serve, nor are some.
 
@@ -154,41 +156,33 @@ def _is_alone(
     """
     is_work = np.isin(decided.category, _ATTENTIONS)
     is_likely = np.isin(found.argmax(axis=1), _ATTENTIONS)
-    is_work[rows[is_likely]] |= _are_parts(linked, rows[is_likely], FUSED, GEMM, SOFTMAX)
+    is_work[rows[is_likely]] |= _are(parts[rows[is_likely]], FUSED, GEMM, SOFTMAX)
     return ~_near(sequences, is_work, rows, _NEAR)
 
 
-def _projects(linked: Linked, sequences: KernelSequences, rows: IntArray) -> BoolArray:
+def _projects(sequences: KernelSequences, rows: IntArray, parts: SmallArray) -> BoolArray:
     """Return which rows are products beside a fused operator, where no softmax is.
 
     They project what it takes or gives; it has its own products inside.
     """
-    everything = np.arange(len(linked))
-    is_fused = _are_parts(linked, everything, FUSED)
-    if not is_fused.any():
-        return np.zeros(len(rows), np.bool_)
-    is_beside = _near(sequences, is_fused, rows, _BESIDE_FUSED)
-    is_written = _near(sequences, _are_parts(linked, everything, SOFTMAX), rows, _BESIDE_SOFTMAX)
-    return is_beside & ~is_written & _are_parts(linked, rows, GEMM)
+    is_beside = _near(sequences, _are(parts, FUSED), rows, _BESIDE_FUSED)
+    is_written = _near(sequences, _are(parts, SOFTMAX), rows, _BESIDE_SOFTMAX)
+    return is_beside & ~is_written & _are(parts[rows], GEMM)
 
 
-def _multiplies_scores(linked: Linked, sequences: KernelSequences, rows: IntArray) -> BoolArray:
+def _multiplies_scores(sequences: KernelSequences, rows: IntArray, parts: SmallArray) -> BoolArray:
     """Return which rows are the products right before and after a softmax.
 
     Only copies and pointwise kernels, a few of them, stand between.
     """
-    everything = np.arange(len(linked))
-    is_softmax = _are_parts(linked, everything, SOFTMAX)
-    if not is_softmax.any():
-        return np.zeros(len(rows), np.bool_)
-    is_product = _are_parts(linked, everything, GEMM)
-    works = np.flatnonzero(~_are_parts(linked, everything, COPY, ELEMENTWISE_PART))
+    is_product, is_softmax = _are(parts, GEMM), _are(parts, SOFTMAX)
+    works = np.flatnonzero(~_are(parts, COPY, ELEMENTWISE_PART))
     place = sequences.place
     works = works[np.argsort(place[works])]
     first, middle, last = works[:-2], works[1:-1], works[2:]
     is_close = np.maximum(place[middle] - place[first], place[last] - place[middle]) <= _BETWEEN
     is_whole = is_product[first] & is_softmax[middle] & is_product[last] & is_close
-    found = np.zeros(len(linked), np.bool_)
+    found = np.zeros(len(parts), np.bool_)
     found[first[is_whole]] = found[last[is_whole]] = True
     return np.asarray(found[rows])
 
@@ -203,19 +197,25 @@ def _near(sequences: KernelSequences, marked: BoolArray, rows: IntArray, reach: 
     return np.asarray(before[high] > before[low])
 
 
-def _are_parts(linked: Linked, rows: IntArray, *wanted: str) -> BoolArray:
-    """Return which activities are such parts of attention by their names, or could be."""
+def _parts(linked: Linked) -> SmallArray:
+    """Return which part of attention each activity is by its name, or could be: one of `PARTS`."""
     activities = linked.trace.activities
-    columns = (activities.name[rows].astype(np.int64), activities.kind[rows].astype(np.int64))
+    columns = (activities.name.astype(np.int64), activities.kind.astype(np.int64))
     first, which = distinct_rows(columns)
     parts = [
-        part_of_attention(
-            linked.trace.text(int(activities.name[row])) or "",
-            ACTIVITY_KINDS[activities.kind[row]],
+        PARTS.index(
+            part_of_attention(
+                linked.trace.text(int(activities.name[row])) or "",
+                ACTIVITY_KINDS[activities.kind[row]],
+            )
         )
-        for row in rows[first].tolist()
+        for row in first.tolist()
     ]
-    return np.isin(parts, wanted)[which] if parts else np.zeros(0, np.bool_)
+    return np.array(parts, np.int8)[which]
+
+
+def _are(parts: SmallArray, *wanted: str) -> BoolArray:
+    return np.isin(parts, [PARTS.index(part) for part in wanted])
 
 
 def _chosen(found: FloatArray) -> tuple[IntArray, FloatArray]:

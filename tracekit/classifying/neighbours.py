@@ -113,11 +113,12 @@ def _weights_by_order(
     activation; where it does not, it is a weight that is divided by its lengths.
     """
     lengths = {at: _length_before(ops, at) for at in _layers(linked, ops, CONV)}
-    scaled = [at for at, first in lengths.items() if first is not None]
-    if len(scaled) < max(_LEAST_WEIGHTS, _MOST_LAYERS * len(lengths)):
+    scaled = sum(first is not None for first in lengths.values())
+    if scaled < max(_LEAST_WEIGHTS, _MOST_LAYERS * len(lengths)):
         return
-    for at in _layers(linked, ops, category):
-        first = _length_before(ops, at)
+    if category != CONV:
+        lengths = {at: _length_before(ops, at) for at in _layers(linked, ops, category)}
+    for at, first in lengths.items():
         if first is not None:
             yield ops.thread, ops.rows[first], ops.rows[at - 1]
 
