@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.collecting_document import document
-from benchmarks.measuring import run_measurement
-from benchmarks.tools import CHECKOUT, UnusableError
+from benchmarks.measuring import run_document, run_measurement
+from benchmarks.tools import CHECKOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,12 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.what != "document":
         return run_measurement("benchmarks.collecting", lambda: _measured(args), args.output)
-    try:
-        document(args.files, args.docs)
-    except UnusableError as error:
-        print(f"benchmarks.collecting: {error}", file=sys.stderr)
-        return error.code
-    return 0
+    return run_document("benchmarks.collecting", lambda: document(args.files, args.docs))
 
 
 def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:

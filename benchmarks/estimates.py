@@ -21,8 +21,8 @@ from benchmarks.collecting_document import machine
 from benchmarks.document import write_measured
 from benchmarks.estimates_job import OPTIONS
 from benchmarks.estimates_recording import estimate_anew, measured
-from benchmarks.measuring import run_comparison, run_measurement
-from benchmarks.tools import CHECKOUT, UnusableError
+from benchmarks.measuring import run_comparison, run_document, run_measurement
+from benchmarks.tools import CHECKOUT
 from tracekit.analysis.estimated import estimated_scale, estimated_times
 from tracekit.analysis.idle import idle_pieces
 from tracekit.analysis.pacing import pace_of_one_device
@@ -50,14 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     if args.what == "record":
         return run_measurement("benchmarks.estimates", lambda: measured(args), args.output)
-    try:
-        if args.traces is not None:
-            estimate_anew(args.file, args.traces)
-        write_measured(args.file, args.docs, MEDIANS, medians_table)
-    except UnusableError as error:
-        print(f"benchmarks.estimates: {error}", file=sys.stderr)
-        return error.code
-    return 0
+    return run_document("benchmarks.estimates", lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> None:
+    if args.traces is not None:
+        estimate_anew(args.file, args.traces)
+    write_measured(args.file, args.docs, MEDIANS, medians_table)
 
 
 def _body(runs: Sequence[Path]) -> str:

@@ -24,8 +24,8 @@ from benchmarks.collecting_document import machine
 from benchmarks.document import write_measured
 from benchmarks.graph_pauses_job import EAGER, FOUND, RECORDED, STEPS, TRACE
 from benchmarks.kept_traces import join, pack, unpack
-from benchmarks.measuring import run_measurement
-from benchmarks.tools import CHECKOUT, UnusableError
+from benchmarks.measuring import run_document, run_measurement
+from benchmarks.tools import CHECKOUT
 from benchmarks.turns import in_turn
 from tracekit.analysis.what_if import NO_LAUNCH_GAPS
 
@@ -43,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.what == "record":
         return run_measurement("benchmarks.graph_pauses", lambda: _measured(args), args.output)
-    try:
-        if args.traces is not None:
-            _bound_anew(args.file, args.traces)
-        write_measured(args.file, args.docs, MARKER, table)
-    except UnusableError as error:
-        print(f"benchmarks.graph_pauses: {error}", file=sys.stderr)
-        return error.code
-    return 0
+    return run_document("benchmarks.graph_pauses", lambda: _write(args))
+
+
+def _write(args: argparse.Namespace) -> None:
+    if args.traces is not None:
+        _bound_anew(args.file, args.traces)
+    write_measured(args.file, args.docs, MARKER, table)
 
 
 def _measured(args: argparse.Namespace) -> Iterator[dict[str, Any]]:

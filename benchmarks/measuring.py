@@ -66,3 +66,13 @@ def run_measurement(
     if output is None:
         sys.stdout.write(text)
     return 0
+
+
+def run_document(program: str, write: Callable[[], None]) -> int:
+    """Write a measured file's table into the documentation; return a code."""
+    try:
+        write()
+    except UnusableError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.code
+    return 0

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.collecting_document import machine
 from benchmarks.document import write_measured
-from benchmarks.measuring import run_measurement
+from benchmarks.measuring import run_document, run_measurement
 from benchmarks.tools import CHECKOUT, UnusableError
 from tracekit.errors import TracekitError
 from tracekit.study.geometry import Call, Layers, Size
@@ -91,12 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.what == "record":
         return run_measurement(PROGRAM, lambda: measure(args), args.output)
-    try:
-        write_measured(args.file, args.docs, MARKER, table)
-    except UnusableError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return error.code
-    return 0
+    return run_document(PROGRAM, lambda: write_measured(args.file, args.docs, MARKER, table))
 
 
 def measure(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
